@@ -1,0 +1,448 @@
+/*
+ * Fuzz target for wal/format.c: arbitrary bytes as frames, bodies, attribute lists and segment
+ * headers. What is decoded must be consistent, must encode to the bytes it came from, and may not
+ * read a byte past them: the input always lies in a block of exactly its size.
+ *
+ * Random bytes never carry a right checksum, so behind the first byte, which chooses what the rest
+ * is, a second one says what to put right before decoding: then the input is the fields, and the
+ * checks behind the checksum are reached. README.md beside this file tells how to run it.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wal/base.h"
+#include "wal/crc32c.h"
+#include "wal/format.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum {
+    AS_FRAME,
+    AS_BODY,
+    AS_ATTRIBUTES,
+    AS_SEGMENT,
+    AS_ITEMS_TO_WRITE,
+    AS_ATTRIBUTES_TO_WRITE,
+    KINDS,
+};
+
+/* Of the second byte. */
+enum {
+    SEAL = 1 << 0,       /* the header's checksum */
+    NAME = 1 << 1,       /* magic and version */
+    PLACE = 1 << 2,      /* the position in the header */
+    ITEM_CRCS = 1 << 3,  /* the checksum of each item, and its padding */
+    BODY_SIZE = 1 << 4,  /* body_bytes: as many as can be read as items */
+    BODY_COUNT = 1 << 5, /* items_crc and the counts */
+};
+
+/* What is left of the input; beyond its end it is zeros. */
+struct input {
+    const uint8_t *data;
+    size_t size;
+};
+
+static void input_take(struct input *input, void *bytes, size_t size)
+{
+    size_t taken = size < input->size ? size : input->size;
+
+    memset(bytes, 0, size);
+    if (taken > 0)
+        memcpy(bytes, input->data, taken);
+    input->data += taken;
+    input->size -= taken;
+}
+
+static uint64_t input_number(struct input *input, unsigned size)
+{
+    uint8_t bytes[8] = {0};
+    uint64_t value = 0;
+
+    input_take(input, bytes, size);
+    for (unsigned i = 0; i < size; i++)
+        value |= (uint64_t)bytes[i] << (8 * i);
+    return value;
+}
+
+static void put_le(uint8_t *bytes, uint64_t value, unsigned size)
+{
+    for (unsigned i = 0; i < size; i++)
+        bytes[i] = (uint8_t)(value >> (8 * i));
+}
+
+static void *allocate(size_t size)
+{
+    void *block = calloc(1, size > 0 ? size : 1);
+
+    must(block);
+    return block;
+}
+
+static void check_attributes(const void *list, uint16_t bytes)
+{
+    const uint8_t *end = (const uint8_t *)list + bytes;
+    bool well_formed = attributes_are_well_formed(list, bytes);
+    volatile uint8_t sum = 0;
+
+    for (unsigned type = 0; type < 20; type++) {
+        const void *value = NULL;
+        uint16_t value_bytes = 0;
+        int error = attribute_find(list, bytes, (uint16_t)type, &value, &value_bytes);
+
+        must((error == -EBADMSG) == !well_formed);
+        if (error == 0) {
+            const uint8_t *first = value;
+
+            must(first >= (const uint8_t *)list + 4 && first + value_bytes <= end);
+            for (unsigned i = 0; i < value_bytes; i++)
+                sum = (uint8_t)(sum + first[i]);
+        } else {
+            must(error == -EBADMSG || error == -ENOENT);
+            must(!value && value_bytes == 0);
+        }
+    }
+}
+
+/* Walks a body and writes what was found again. Returns the bytes that could be read as items. */
+static uint32_t check_items(const uint8_t *body, uint32_t body_bytes,
+                            struct frame_header *ret_found)
+{
+    struct item_walk walk = {.body = body, .body_bytes = body_bytes};
+    struct item item;
+    uint32_t begin = 0;
+    int error;
+
+    *ret_found = (struct frame_header){0};
+    while ((error = item_next(&walk, &item)) == 0) {
+        uint64_t size = item_bytes(item.attribute_bytes, item.data_bytes);
+        uint32_t used = ITEM_HEADER_BYTES + item.attribute_bytes + item.data_bytes;
+        uint8_t *again = allocate(size);
+
+        must(walk.position == begin + size && walk.position <= body_bytes);
+        must((const uint8_t *)item.attributes == body + begin + ITEM_HEADER_BYTES);
+        must((const uint8_t *)item.data == (const uint8_t *)item.attributes + item.attribute_bytes);
+        ret_found->items_crc = item_encode(&item, ret_found->items_crc, again);
+        must(memcmp(again, body + begin, used) == 0);
+        if (item_is_intact(&item))
+            must(memcmp(again, body + begin, size) == 0);
+        free(again);
+
+        check_attributes(item.attributes, item.attribute_bytes);
+        ret_found->item_count++;
+        ret_found->record_count += item.kind == ITEM_RECORD;
+        begin = walk.position;
+    }
+    must(error == -EBADMSG || (error == -ENODATA && begin == body_bytes));
+    must(walk.position == begin);
+    return begin;
+}
+
+static void repair_items(uint8_t *body, uint32_t body_bytes)
+{
+    struct item_walk walk = {.body = body, .body_bytes = body_bytes};
+    struct item item;
+    uint32_t begin = 0;
+
+    while (item_next(&walk, &item) == 0) {
+        uint32_t used = ITEM_HEADER_BYTES + item.attribute_bytes + item.data_bytes;
+
+        put_le(body + begin + 4,
+               item_crc(item.attributes, item.attribute_bytes, item.data, item.data_bytes), 4);
+        memset(body + begin + used, 0, walk.position - begin - used);
+        begin = walk.position;
+    }
+}
+
+static void repair_frame_header(uint8_t *bytes, unsigned repairs, uint64_t salt, uint64_t position,
+                                uint32_t body_bytes, const struct frame_header *found)
+{
+    uint8_t salt_bytes[8];
+
+    if (repairs & NAME) {
+        put_le(bytes, 0x31544D43, 4);
+        put_le(bytes + 78, WAL_FORMAT_VERSION, 2);
+    }
+    if (repairs & PLACE)
+        put_le(bytes + 48, position, 8);
+    if (repairs & BODY_SIZE)
+        put_le(bytes + 8, body_bytes, 4);
+    if (repairs & BODY_COUNT) {
+        put_le(bytes + 12, found->items_crc, 4);
+        put_le(bytes + 64, found->record_count, 4);
+        put_le(bytes + 68, found->item_count, 4);
+    }
+    if (repairs & SEAL) {
+        put_le(salt_bytes, salt, 8);
+        put_le(bytes + 4, crc32c(crc32c(0, salt_bytes, 8), bytes + 8, FRAME_HEADER_BYTES - 8), 4);
+    }
+}
+
+/* The promises of format.h about a header that was decoded. */
+static void check_frame_header(struct frame_header header, uint64_t salt, uint64_t position,
+                               const uint8_t *bytes)
+{
+    uint8_t again[FRAME_HEADER_BYTES];
+    struct frame_header other;
+    uint32_t crc = header.crc;
+
+    must(header.position == position);
+    must(header.body_bytes <= FRAME_BODY_BYTES_MAX && header.item_count <= FRAME_ITEMS_MAX);
+    must((uint64_t)header.item_count * ITEM_HEADER_BYTES <= header.body_bytes);
+    must(header.record_count <= header.item_count);
+    must(header.base_offset + header.record_count >= header.base_offset);
+    must(header.base_bytes + header.body_bytes >= header.base_bytes);
+    frame_header_encode(&header, salt, again);
+    must(header.crc == crc);
+    must(memcmp(again, bytes, sizeof(again)) == 0);
+
+    /* One bit of salt always changes the checksum. */
+    must(frame_header_decode(&other, salt ^ 1, position, bytes) == -EBADMSG);
+    must(frame_header_decode(&other, salt, position + WAL_BLOCK_BYTES, bytes) == -EBADMSG);
+}
+
+static void check_body(const struct frame_header *header, const uint8_t *body)
+{
+    struct frame_header found;
+    uint32_t readable = check_items(body, header->body_bytes, &found);
+    bool agrees = readable == header->body_bytes && found.items_crc == header->items_crc &&
+                  found.item_count == header->item_count &&
+                  found.record_count == header->record_count;
+    int shallow = frame_body_verify(header, body, false);
+    int deep = frame_body_verify(header, body, true);
+
+    must(shallow == (agrees ? 0 : -EBADMSG));
+    must(deep == 0 || deep == -EBADMSG);
+    must(deep != 0 || shallow == 0);
+}
+
+static void fuzz_frame(struct input input, unsigned repairs)
+{
+    uint64_t salt = input_number(&input, 8);
+    uint64_t position = input_number(&input, 8);
+    uint8_t *bytes = allocate(FRAME_HEADER_BYTES);
+    uint8_t *body;
+    uint32_t body_bytes;
+    struct frame_header header;
+    struct frame_header found;
+    struct frame_header untouched;
+
+    input_take(&input, bytes, FRAME_HEADER_BYTES);
+    body_bytes = (uint32_t)input.size;
+    body = allocate(body_bytes);
+    input_take(&input, body, body_bytes);
+    if (repairs & ITEM_CRCS)
+        repair_items(body, body_bytes);
+
+    uint32_t readable = check_items(body, body_bytes, &found);
+
+    repair_frame_header(bytes, repairs, salt, position, readable, &found);
+
+    memset(&header, 0x5a, sizeof(header));
+    memcpy(&untouched, &header, sizeof(header));
+
+    int error = frame_header_decode(&header, salt, position, bytes);
+
+    if (error == 0) {
+        check_frame_header(header, salt, position, bytes);
+        if (header.body_bytes <= body_bytes)
+            check_body(&header, body);
+    } else {
+        must(error == -EBADMSG || error == -ENODATA || error == -EPROTONOSUPPORT);
+        must(memcmp(&header, &untouched, sizeof(header)) == 0);
+    }
+    free(body);
+    free(bytes);
+}
+
+static void fuzz_body(struct input input, unsigned repairs)
+{
+    uint8_t *body = allocate(input.size);
+    uint32_t body_bytes = (uint32_t)input.size;
+    struct frame_header found;
+
+    input_take(&input, body, body_bytes);
+    if (repairs & ITEM_CRCS)
+        repair_items(body, body_bytes);
+    check_items(body, body_bytes, &found);
+    free(body);
+}
+
+static void fuzz_attributes(struct input input)
+{
+    uint16_t bytes = (uint16_t)min_u64(input.size, UINT16_MAX);
+    uint8_t *list = allocate(bytes);
+
+    input_take(&input, list, bytes);
+    check_attributes(list, bytes);
+    free(list);
+}
+
+/* Puts what the input describes into a list of limited room: each is found again, or refused and
+ * the list as it was. */
+static void fuzz_attributes_to_write(struct input input)
+{
+    size_t capacity = input_number(&input, 1);
+    uint8_t *list = allocate(capacity);
+    uint16_t bytes = 0;
+
+    while (input.size > 0) {
+        uint16_t type = (uint16_t)input_number(&input, 1);
+        uint16_t value_bytes = (uint16_t)input_number(&input, 2);
+        uint16_t before = bytes;
+        const void *found;
+        uint16_t found_bytes;
+
+        if (value_bytes > input.size)
+            break;
+
+        bool is_first = attribute_find(list, bytes, type, &found, &found_bytes) == -ENOENT;
+        int error = attribute_put(list, capacity, &bytes, type, input.data, value_bytes);
+
+        if (error == 0) {
+            must(bytes == before + 4 + value_bytes && bytes <= capacity);
+            must(attribute_find(list, bytes, type, &found, &found_bytes) == 0);
+        } else {
+            must(error == -EMSGSIZE && bytes == before);
+            must((size_t)bytes + 4 + value_bytes > capacity);
+        }
+        if (error == 0 && is_first)
+            must(found_bytes == value_bytes && memcmp(found, input.data, value_bytes) == 0);
+        must(attributes_are_well_formed(list, bytes));
+        input.data += value_bytes;
+        input.size -= value_bytes;
+    }
+    free(list);
+}
+
+static void fuzz_segment(struct input input, unsigned repairs)
+{
+    uint8_t *block = allocate(WAL_BLOCK_BYTES);
+    uint8_t again[WAL_BLOCK_BYTES];
+    struct segment_header header;
+
+    input_take(&input, block, WAL_BLOCK_BYTES);
+    if (repairs & NAME) {
+        memcpy(block, "LOGSEG\0\1", 8);
+        put_le(block + 8, WAL_FORMAT_VERSION, 2);
+    }
+    if (repairs & PLACE) {
+        put_le(block + 10, SEGMENT_APPENDED, 2);
+        put_le(block + 12, WAL_BLOCK_BYTES, 4);
+    }
+    if (repairs & SEAL)
+        put_le(block + 4092, crc32c(0, block, 4092), 4);
+
+    int error = segment_header_decode(&header, block);
+
+    if (error == 0) {
+        segment_header_encode(&header, again);
+        must(memcmp(again, block, sizeof(again)) == 0);
+    } else {
+        must(error == -EBADMSG || error == -EPROTONOSUPPORT);
+    }
+    free(block);
+}
+
+/* The next item that the input describes, its attributes and data in memory of their own. */
+static struct item input_item(struct input *input)
+{
+    struct item item = {
+        .kind = (uint8_t)(ITEM_RECORD + input_number(input, 1) % ITEM_TRIM),
+        .timestamp_delta_us = (uint32_t)input_number(input, 4),
+        .attribute_bytes = (uint16_t)input_number(input, 1),
+        .data_bytes = (uint32_t)input_number(input, 2) % 2048,
+    };
+
+    if (item.kind == ITEM_TRIM)
+        item.data_bytes = 8;
+
+    uint8_t *attributes = allocate(item.attribute_bytes);
+    uint8_t *data = allocate(item.data_bytes);
+
+    input_take(input, attributes, item.attribute_bytes);
+    input_take(input, data, item.data_bytes);
+    item.attributes = attributes;
+    item.data = data;
+    item.crc = item_crc(attributes, item.attribute_bytes, data, item.data_bytes);
+    return item;
+}
+
+static uint32_t zero_sectors_by_definition(const uint8_t *frame, uint32_t body_bytes)
+{
+    uint32_t count = 0;
+
+    for (uint32_t begin = 0; begin < FRAME_HEADER_BYTES + body_bytes; begin += WAL_SECTOR_BYTES) {
+        uint32_t ones = 0;
+
+        for (uint32_t i = 0; i < WAL_SECTOR_BYTES; i++)
+            ones |= frame[begin + i];
+        count += ones == 0;
+    }
+    return count;
+}
+
+/* Writes a frame of the items that the input describes: it must read back, and any change of a
+ * single byte of it must be found. */
+static void fuzz_items_to_write(struct input input)
+{
+    enum { ITEMS_MAX = 16 };
+    struct frame_header header = {.frame_no = 7, .durable_frame = 7, .position = WAL_BLOCK_BYTES};
+    uint64_t salt = input_number(&input, 8);
+    uint32_t damage_at = (uint32_t)input_number(&input, 2);
+    uint8_t damage = (uint8_t)(input_number(&input, 1) | 1);
+    struct item items[ITEMS_MAX];
+
+    while (header.item_count < ITEMS_MAX && input.size > 0) {
+        struct item item = input_item(&input);
+
+        header.body_bytes += (uint32_t)item_bytes(item.attribute_bytes, item.data_bytes);
+        header.record_count += item.kind == ITEM_RECORD;
+        items[header.item_count++] = item;
+    }
+
+    uint8_t *frame = allocate(frame_bytes(header.body_bytes));
+    uint8_t *body = frame + FRAME_HEADER_BYTES;
+    uint8_t *next = body;
+
+    for (uint32_t i = 0; i < header.item_count; i++) {
+        header.items_crc = item_encode(&items[i], header.items_crc, next);
+        next += item_bytes(items[i].attribute_bytes, items[i].data_bytes);
+        free((void *)items[i].attributes);
+        free((void *)items[i].data);
+    }
+    must(next == body + header.body_bytes);
+    frame_header_encode(&header, salt, frame);
+    header.zero_sectors = frame_zero_sectors(frame, header.body_bytes);
+    must(header.zero_sectors == zero_sectors_by_definition(frame, header.body_bytes));
+    frame_header_encode(&header, salt, frame);
+    must(frame_padding_is_zero(frame, header.body_bytes));
+    must(frame_header_decode(&header, salt, WAL_BLOCK_BYTES, frame) == 0);
+    check_frame_header(header, salt, WAL_BLOCK_BYTES, frame);
+    check_body(&header, body);
+    must(frame_body_verify(&header, body, true) == 0);
+
+    frame[damage_at % (FRAME_HEADER_BYTES + header.body_bytes)] ^= damage;
+    must(frame_header_decode(&header, salt, WAL_BLOCK_BYTES, frame) == -EBADMSG ||
+         frame_body_verify(&header, body, true) == -EBADMSG);
+    free(frame);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct input input = {data, size};
+    unsigned kind = (unsigned)input_number(&input, 1) % KINDS;
+    unsigned repairs = (unsigned)input_number(&input, 1);
+
+    switch (kind) {
+    case AS_FRAME: fuzz_frame(input, repairs); break;
+    case AS_BODY: fuzz_body(input, repairs); break;
+    case AS_ATTRIBUTES: fuzz_attributes(input); break;
+    case AS_SEGMENT: fuzz_segment(input, repairs); break;
+    case AS_ITEMS_TO_WRITE: fuzz_items_to_write(input); break;
+    default: fuzz_attributes_to_write(input);
+    }
+    return 0;
+}

@@ -1,0 +1,369 @@
+/*
+ * What one log and one committer are made of, shared by the files that work on them:
+ *
+ *   wal.c        the callers' side: append, wait, positions, stats
+ *   commit.c     the committer's side: frames, durable writes, publishing, failing
+ *   committer.c  rings, ready lists, timers and chores for many logs
+ *   space.c      space made ready ahead of the log's end
+ *   rotate.c     new segments, and removing trimmed ones
+ *   recover.c    opening: what is in the files, and is it whole
+ *   cursor.c     reading
+ *   store.c      the directory
+ *
+ * Internal to wal/. Fields are grouped by who may touch them.
+ */
+#ifndef WAL_LOG_H
+#define WAL_LOG_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "wal/base.h"
+#include "wal/buffer.h"
+#include "wal/defects.h"
+#include "wal/format.h"
+#include "wal/histogram.h"
+#include "wal/index.h"
+#include "wal/io.h"
+#include "wal/state.h"
+#include "wal/store.h"
+#include "wal/wal.h"
+
+#define NAME_BYTES_MAX 128
+#define SEGMENT_NAME_BYTES 32
+#define NEXT_SEGMENT_NAME "next.tmp"
+
+/* Frames from here on go into space that is reserved but not zeroed: zeroing would write every byte
+ * twice, which costs more than what the file system adds for unwritten space (docs/benchmarks.md). */
+#define LARGE_FRAME_BYTES (256u << 10)
+
+struct committer;
+
+/* Work that may block for long, done by the store's worker (or the committer, if there is none). */
+struct chore {
+    void (*run)(struct chore *chore);  /* on the worker */
+    void (*done)(struct chore *chore); /* then on the committer's thread */
+    struct wal *wal;
+    struct chore *next;
+    bool busy;
+};
+
+/* Appends that will be one frame. */
+struct batch {
+    struct batch *next;
+    uint8_t *frame; /* room for the header, then the body; NULL while there are no items */
+    size_t capacity;
+    uint32_t body_bytes;
+    uint32_t item_count;
+    uint32_t record_count;
+    uint32_t items_crc;
+    uint64_t base_offset;
+    uint64_t payload_bytes;
+    uint64_t timestamp_ns;
+    uint64_t opened_us; /* when its first append came, on the monotonic clock */
+    uint64_t last_ticket;
+    uint64_t trim_before; /* 0: no trim in here */
+    struct wal_handler *handlers;
+    struct wal_handler **handlers_end;
+};
+
+struct segment {
+    struct segment_header header;
+    uint64_t end;        /* bytes up to the end of its last committed frame */
+    uint64_t end_offset; /* one past its last committed record */
+    uint64_t file_bytes;
+    struct frame_index index;
+};
+
+/* A stretch of tickets that were refused after they had been queued. */
+struct refusal {
+    uint64_t first, last;
+    int error;
+};
+#define REFUSALS_KEPT 16
+
+struct ring_op {
+    struct wal_op op;
+    struct wal *wal;
+    void (*done)(struct ring_op *op);
+    unsigned attempts;
+};
+
+enum phase {
+    PHASE_IDLE,   /* nothing of this log is on its way */
+    PHASE_COMMIT, /* a frame is being written */
+    PHASE_SPACE,  /* the held batch waits for space */
+    PHASE_ROTATE, /* the held batch waits for the next segment */
+    PHASE_CLOSED,
+};
+
+enum timer { TIMER_NONE, TIMER_DELAY, TIMER_IDLE };
+
+struct wal {
+    /* Constant after log_open(). */
+    char name[NAME_BYTES_MAX + 1];
+    struct wal_uuid id;
+    struct wal_config config;
+    struct store *store;
+    struct committer *committer;
+    struct wal_recovery recovery;
+
+    pthread_mutex_t lock;
+    pthread_cond_t decided; /* tickets were decided, or the log was closed */
+
+    /* Guarded by lock. */
+    struct batch *queue_first, *queue_last;
+    uint64_t queue_records; /* in flight included, as the next one */
+    uint64_t queue_bytes;
+    uint64_t next_offset;
+    uint64_t first_offset;
+    uint64_t last_ticket;    /* given out */
+    uint64_t decided_ticket; /* up to here durable or refused */
+    uint64_t last_timestamp_ns;
+    uint64_t committed_bytes; /* payload of all records below committed_offset */
+    struct refusal refusals[REFUSALS_KEPT];
+    unsigned refusal_count; /* ever; the newest REFUSALS_KEPT are remembered */
+    struct state state;
+    struct segment **segments; /* by number; the last one is active */
+    size_t segment_count;
+    int failed;    /* errno the log failed with, negative; 0: none */
+    bool damaged;  /* recovery found damage: reads only */
+    bool closing;  /* takes no appends */
+    bool abandon;  /* closing, and what is not written yet is refused */
+    bool closed;   /* the committer is done with it */
+    bool delaying; /* the first batch waits for company, and a timer runs */
+    bool hurry;    /* a barrier or wal_submit() ends the batch delay */
+    bool ready;    /* on its committer's ready list */
+    bool busy;     /* the committer has taken work and will look at the queue again by itself */
+    unsigned waiters;
+    struct {
+        uint64_t commits, syncs, commit_records, commit_bytes, commit_records_max;
+        uint64_t rotations, refusals_queue, refusals_space, write_retries;
+        struct histogram commit_us, sync_us;
+    } counters;
+
+    /* Written under lock, read by anyone. */
+    _Atomic uint64_t committed_offset;
+
+    /* Guarded by the committer's lock. */
+    struct wal *next_ready;
+
+    /* Committer's thread only (and the worker's, while its chore is busy). */
+    enum phase phase;
+    struct segment *active; /* the last of segments */
+    struct batch *held;     /* taken from the queue, not durable yet; NULL for marks */
+    struct ring_op commit;
+    struct ring_op space;
+    bool space_busy;
+    bool zeros_only;           /* the file system cannot reserve: space is made by writing zeros */
+    struct frame_header frame; /* of the frame in flight */
+    int fail_later;            /* background space failed with this while a frame was in flight */
+    uint8_t *mark_frame;       /* its block, when it is a mark */
+    uint64_t commit_begin_us;
+    int handle;                              /* of the active segment, -1 while closed */
+    struct wal *newer_handle, *older_handle; /* in the committer's list of open handles */
+    uint64_t write_position;                 /* where the next frame goes */
+    uint64_t first_position; /* of the first frame after the segment's STATE frame */
+    uint64_t space_end;      /* frames end at or before it */
+    uint32_t space_step;
+    uint32_t last_frame_bytes;
+    uint64_t next_frame_no;
+    uint32_t last_crc; /* header checksum of the last frame */
+    bool mark_due;     /* a frame stands that no later one proves durable */
+    bool clean;        /* nothing stands that a clean close would have to prove */
+    uint64_t last_commit_us;
+    enum timer timer;
+    uint64_t timer_us;
+    struct wal *timer_next, *timer_previous;
+
+    struct chore rotate, prepare, sweep;
+    /* Results of chores: written by the worker, read by the committer afterwards. */
+    int rotate_error;
+    bool rotate_named; /* the error came when the new segment may already have its name */
+    struct segment *rotate_segment;
+    int rotate_handle;
+    struct frame_header rotate_frame;
+    bool prepare_tried; /* in this segment */
+    bool prepared;      /* NEXT_SEGMENT_NAME has space made ready */
+    uint64_t prepared_bytes;
+
+    /* Guarded by the store's lock. */
+    unsigned references;
+    struct wal *next_in_bucket; /* the store's table of open logs */
+    struct wal *idle_newer, *idle_older;
+    bool idle; /* in the store's list of logs that nobody holds */
+    bool opening, removing;
+    bool detached; /* deleted: out of the table, freed with the last reference */
+};
+
+/* ---- log lists by time ---- */
+struct timer_list {
+    struct wal *first, *last;
+};
+
+struct committer {
+    struct store *store;
+    unsigned number;
+
+    pthread_mutex_t lock;
+    /* Guarded by lock. */
+    struct wal *ready, **ready_end;
+    struct chore *chores_done, **chores_done_end;
+    bool asleep; /* in ring_wait(), or not running: a wake is needed */
+    bool stop;
+    struct wal_ring *ring; /* set once by its thread */
+
+    /* Set once, by the first thread that runs it. */
+    _Atomic bool has_driver;
+    pthread_t driver;
+
+    /* Its thread only. */
+    struct chore *chores, **chores_end; /* when there is no worker */
+    unsigned in_flight;
+    struct timer_list delayed, idle;
+    struct wal *newest_handle, *oldest_handle;
+    unsigned handles;
+    unsigned decided; /* commits decided in this pass */
+
+    _Atomic uint64_t rounds, writes;
+    _Atomic unsigned handles_open; /* as handles, for stats */
+};
+
+struct store {
+    struct store_config config;
+    struct wal_io *io;
+    bool owns_io;
+    int dir, logs_dir, tmp_dir, trash_dir, lock_handle;
+    struct buffer_pool pool;
+    const void *zeros; /* ZEROS_BYTES of them, block-aligned, read only */
+
+    struct committer *committers;
+    unsigned committer_count;
+    pthread_t *threads;
+    unsigned thread_count;
+
+    pthread_mutex_t chore_lock;
+    pthread_cond_t chore_ready;
+    struct chore *chores, **chores_end;
+    bool worker_running, worker_stop;
+    pthread_t worker;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* an opening or removal ended */
+    /* Guarded by lock. */
+    struct wal **buckets;
+    size_t bucket_count;
+    unsigned open_count;
+    struct wal *idle_newest, *idle_oldest; /* nobody holds them */
+    bool closing, draining;
+
+    struct dir_sync {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        uint64_t started, finished; /* syncs begun and ended */
+        int error;                  /* the first failure: what came after it proves nothing */
+        bool running;
+    } dir_sync;
+};
+
+#define ZEROS_BYTES (1u << 20)
+
+/* ---- wal.c ---- */
+
+/* An empty log object with its locks; log_free() copes with it half built. */
+struct wal *log_new(struct store *store, const char *name);
+void log_free(struct wal *wal);
+void log_freep(struct wal **wal);
+struct batch *batch_new(void);
+void batch_free(struct buffer_pool *pool, struct batch *batch);
+/* Whether a batch delay has nothing more to wait for. */
+bool log_first_batch_is_full_locked(const struct wal *wal);
+/* The status that a ticket has; the caller holds the lock. -EINPROGRESS: not decided. */
+int log_ticket_status_locked(const struct wal *wal, uint64_t ticket);
+/* Adds a segment at the end; the caller holds the lock or is alone. Errors: -ENOMEM. */
+int log_add_segment_locked(struct wal *wal, struct segment *segment);
+struct segment *segment_new(void);
+void segment_free(struct segment *segment);
+void segment_name(char ret_name[SEGMENT_NAME_BYTES], uint64_t segment_no);
+/* A handle of the log's directory. */
+int log_open_dir(struct wal *wal);
+
+/* ---- commit.c: committer's thread only ---- */
+
+/* Does the next thing for a log: whatever its queue, timers and phase ask for. */
+void log_step(struct wal *wal);
+/* Puts the log on the ready list, to be stepped in its turn. */
+void log_step_later(struct wal *wal);
+/* Refuses everything queued: it was not written, and its offsets go back. */
+void log_refuse(struct wal *wal, int error);
+/* The log has failed for good: everything undecided gets the error. */
+void log_fail(struct wal *wal, int error);
+/* Makes sure that the active segment is open for writing. */
+int log_open_handle(struct wal *wal);
+void log_close_handle(struct wal *wal);
+/* The frame with the log's whole committed state, as it begins a segment; memory from the pool. */
+int log_state_frame(struct wal *wal, struct frame_header *header, uint64_t salt,
+                    uint8_t **ret_frame, size_t *ret_capacity);
+
+/* ---- space.c: committer's thread only ---- */
+
+/* Starts making space so that at least up to `end` is ready. */
+void space_make(struct wal *wal, uint64_t end);
+/* Keeps some space ahead of the log's end, in the background. */
+void space_keep_ahead(struct wal *wal);
+
+/* ---- rotate.c ---- */
+
+/* Starts the next segment for a held batch; PHASE_ROTATE until it stands. */
+void rotate_start(struct wal *wal);
+/* Makes the file of the next segment ready ahead of time. */
+void rotate_prepare(struct wal *wal);
+/* Removes the files of segments wholly below first_offset. */
+void rotate_sweep(struct wal *wal);
+/* Writes the head of a segment: header, STATE frame, zeros up to *ret_space_end; durable when it
+ * returns. Any thread. */
+int segment_write_head(struct wal *wal, int handle, struct segment *segment,
+                       struct frame_header *state, uint64_t prepared_bytes);
+
+/* ---- recover.c ---- */
+
+/* Reads what the log's directory holds and makes `wal` ready for use. The caller is alone with it. */
+int log_recover(struct wal *wal);
+
+/* ---- committer.c ---- */
+
+int committer_init(struct committer *committer, struct store *store, unsigned number);
+void committer_done(struct committer *committer);
+/* Nothing may be in flight; on the thread that made the ring. */
+void committer_free_ring(struct committer *committer);
+/* One pass; see store_run(). */
+int committer_run(struct committer *committer, uint64_t timeout_us);
+/* Puts a log on the ready list and wakes the committer if it sleeps. wal->ready was set by the
+ * caller under the log's lock, and was clear before. */
+void committer_ready(struct committer *committer, struct wal *wal);
+void committer_wake(struct committer *committer);
+/* Microseconds until its next timer; UINT64_MAX: none. Its own thread only. */
+uint64_t committer_next_timer_us(const struct committer *committer);
+bool committer_is_mine(struct committer *committer);
+/* Waits on wal->decided, whose lock the caller holds, or runs the committer if it is this thread's
+ * own. Returns -ETIMEDOUT when deadline_us has passed. */
+int committer_wait_locked(struct wal *wal, uint64_t deadline_us);
+void committer_submit(struct committer *committer, struct ring_op *op);
+/* Starts a chore; its done() runs on the committer's thread later. */
+void chore_start(struct chore *chore);
+/* The committer's list of handles open for writing. */
+void handle_add(struct wal *wal);
+void handle_remove(struct wal *wal);
+void handle_touch(struct wal *wal);
+/* Closes the least recently used handle that has nothing in flight; false if there is none. */
+bool handle_close_oldest(struct committer *committer);
+/* At most one timer a log; when it fires the log is stepped. */
+void timer_set(struct wal *wal, enum timer timer, uint64_t at_us);
+void timer_clear(struct wal *wal);
+
+/* ---- store.c ---- */
+
+uint64_t store_now_us(const struct store *store);
+void *store_worker(void *argument);
+
+#endif

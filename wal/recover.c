@@ -1,0 +1,690 @@
+/*
+ * Opening a log: reading what its directory holds, and telling a torn end from damage.
+ *
+ * Sealed segments are checked by their headers; their frames are verified when they are read. The
+ * last segment is read whole, from the disk and not from the page cache: after a failed sync the
+ * cache may show bytes that the disk lacks. Where the chain of valid frames ends, one of four
+ * things is true:
+ *
+ *   clean     nothing but zeros follows
+ *   damaged   a later frame proves that this place had been durable; or what stands here cannot
+ *             come from a torn write, which leaves each sector whole, and so zero or as written
+ *   torn      a write that was never acknowledged: its bytes are set aside in a file and cleared
+ *
+ * A damaged log is left exactly as it is. It opens for reading, tells where it is damaged, and
+ * takes no appends.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wal/log.h"
+
+#define SCAN_BYTES (1u << 20)
+#define ALL_SEGMENTS_MAX (1u << 24)
+
+/* ---- a window on a file ---- */
+
+struct window {
+    struct wal_io *io;
+    struct buffer_pool *pool;
+    int handle;
+    uint64_t file_bytes; /* rounded up to blocks; what the file lacks of that reads as zeros */
+    uint8_t *data;
+    size_t capacity;
+    uint64_t begin, end; /* what `data` holds */
+};
+
+static void window_done(struct window *window)
+{
+    buffer_put(window->pool, window->data, window->capacity);
+}
+
+/* Makes [position, position + bytes) of the file addressable; block-aligned, within file_bytes.
+ * Errors: from reading; -ENOMEM. */
+static int window_get(struct window *window, uint64_t position, uint64_t bytes,
+                      const uint8_t **ret_data)
+{
+    if (position < window->begin || position + bytes > window->end) {
+        uint64_t wanted = min_u64(max_u64(bytes, SCAN_BYTES), window->file_bytes - position);
+        if (wanted > window->capacity) {
+            buffer_put(window->pool, window->data, window->capacity);
+            window->data = buffer_get(window->pool, wanted, &window->capacity);
+            if (!window->data) {
+                window->capacity = 0;
+                return -ENOMEM;
+            }
+        }
+        int64_t got =
+            window->io->ops->read(window->io, window->handle, window->data, wanted, position);
+        if (got < 0) {
+            window->begin = window->end = 0;
+            return (int)got;
+        }
+        memset(window->data + got, 0, wanted - (uint64_t)got);
+        window->begin = position;
+        window->end = position + wanted;
+    }
+    *ret_data = window->data + (position - window->begin);
+    return 0;
+}
+
+static bool is_zero(const uint8_t *data, size_t bytes)
+{
+    return bytes == 0 || (data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0);
+}
+
+/* ---- the segments of a directory ---- */
+
+struct names {
+    uint64_t *numbers;
+    size_t count, capacity;
+    bool stray_next;
+    int error;
+};
+
+static int visit_name(void *context, const char *name, bool is_dir)
+{
+    struct names *names = context;
+    if (is_dir)
+        return 0;
+    if (strcmp(name, NEXT_SEGMENT_NAME) == 0) {
+        names->stray_next = true;
+        return 0;
+    }
+    char expected[SEGMENT_NAME_BYTES], *end;
+    errno = 0;
+    uint64_t number = strtoull(name, &end, 10);
+    if (errno != 0 || number > ALL_SEGMENTS_MAX * (uint64_t)ALL_SEGMENTS_MAX)
+        return 0;
+    segment_name(expected, number);
+    if (strcmp(name, expected) != 0)
+        return 0; /* not ours: whoever put it there may want it */
+
+    if (names->count == names->capacity) {
+        size_t capacity = names->capacity ? names->capacity * 2 : 16;
+        uint64_t *numbers = realloc(names->numbers, capacity * sizeof(*numbers));
+        if (!numbers)
+            return -ENOMEM;
+        names->numbers = numbers;
+        names->capacity = capacity;
+    }
+    names->numbers[names->count++] = number;
+    return 0;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+struct recovery {
+    struct wal *wal;
+    struct wal_io *io;
+    int dir;
+    struct names names;
+    struct window window;
+    bool damaged;
+
+    /* Where the scan of the last segment stands. */
+    uint64_t position;
+    uint64_t frame_no;
+    uint64_t offset;
+    uint64_t bytes;
+    uint32_t crc;
+    uint64_t timestamp_ns;
+    uint16_t last_flags;
+    bool unproven; /* the last frame is not followed by one that proves it durable */
+};
+
+static void recovery_done(struct recovery *recovery)
+{
+    if (recovery->window.handle >= 0)
+        recovery->io->ops->close(recovery->io, recovery->window.handle);
+    if (recovery->dir >= 0)
+        recovery->io->ops->close(recovery->io, recovery->dir);
+    window_done(&recovery->window);
+    free(recovery->names.numbers);
+}
+
+static void note_damage(struct recovery *recovery, uint64_t offset)
+{
+    recovery->damaged = true;
+    struct wal_recovery *found = &recovery->wal->recovery;
+    found->damaged_offset = min_u64(found->damaged_offset, offset);
+}
+
+/* Errors: -EBADMSG: the header is damaged; others: the log cannot be opened now. */
+static int load_header(struct recovery *recovery, uint64_t number, struct segment *segment)
+{
+    struct wal_io *io = recovery->io;
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, number);
+    int handle = io->ops->open_file(io, recovery->dir, name, WAL_OPEN_READ);
+    if (handle < 0)
+        return handle;
+
+    size_t capacity;
+    uint8_t *block = buffer_get(&recovery->wal->store->pool, WAL_BLOCK_BYTES, &capacity);
+    int64_t got = block ? io->ops->read(io, handle, block, WAL_BLOCK_BYTES, 0) : -ENOMEM;
+    int64_t file_bytes = io->ops->file_bytes(io, handle);
+    int rc = got < 0 ? (int)got : -EBADMSG;
+    if (got == WAL_BLOCK_BYTES)
+        rc = segment_header_decode(&segment->header, block);
+    buffer_put(&recovery->wal->store->pool, block, capacity);
+    io->ops->close(io, handle);
+
+    if (rc == 0 && file_bytes < 0)
+        rc = (int)file_bytes;
+    if (rc == 0 && segment->header.segment_no != number)
+        rc = -EBADMSG;
+    segment->file_bytes = file_bytes < 0 ? 0 : (uint64_t)file_bytes;
+    return rc;
+}
+
+static int load_headers(struct recovery *recovery)
+{
+    struct wal *wal = recovery->wal;
+    for (size_t i = 0; i < recovery->names.count; i++) {
+        struct segment *segment = segment_new();
+        if (!segment)
+            return -ENOMEM;
+        int rc = load_header(recovery, recovery->names.numbers[i], segment);
+        if (rc == 0)
+            rc = log_add_segment_locked(wal, segment);
+        if (rc == 0)
+            continue;
+        segment_free(segment);
+        if (rc != -EBADMSG && rc != -EIO)
+            return rc;
+        /* It had its name, so its header was durable. Its neighbours are served. */
+        uint64_t offset =
+            wal->segment_count ? wal->segments[wal->segment_count - 1]->header.base_offset : 0;
+        note_damage(recovery, offset);
+    }
+    return wal->segment_count > 0 ? 0 : -EBADMSG;
+}
+
+static int list_segments(struct recovery *recovery)
+{
+    struct wal_io *io = recovery->io;
+    struct names *names = &recovery->names;
+    int rc = io->ops->list(io, recovery->dir, visit_name, names);
+    if (rc < 0)
+        return rc;
+    if (names->count > 0)
+        qsort(names->numbers, names->count, sizeof(*names->numbers), compare_numbers);
+    if (names->stray_next)
+        rc = io->ops->remove_file(io, recovery->dir, NEXT_SEGMENT_NAME);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* ---- the last segment ---- */
+
+static int open_window(struct recovery *recovery, const struct segment *segment)
+{
+    struct wal_io *io = recovery->io;
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, segment->header.segment_no);
+    unsigned flags = WAL_OPEN_WRITE | (io->direct ? WAL_OPEN_DIRECT : 0);
+    if (DEFECT(RECOVER_FROM_CACHE))
+        flags = WAL_OPEN_WRITE;
+
+    int handle = io->ops->open_file(io, recovery->dir, name, flags);
+    if (handle < 0)
+        return handle;
+    int rc = 0;
+    if (!DEFECT(RECOVER_FROM_CACHE)) {
+        rc = io->ops->sync(io, handle);
+        if (rc == 0)
+            rc = io->ops->sync(io, recovery->dir);
+    }
+    if (rc == 0 && !io->direct && !DEFECT(RECOVER_FROM_CACHE)) {
+        io->ops->close(io, handle);
+        handle = io->ops->open_file(io, recovery->dir, name, flags | WAL_OPEN_UNCACHED);
+        if (handle < 0)
+            return handle;
+    }
+    recovery->window.handle = handle;
+    recovery->window.file_bytes = round_up(segment->file_bytes, WAL_BLOCK_BYTES);
+    return rc;
+}
+
+static uint64_t decode_u64(const uint8_t *bytes)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < sizeof(value); i++)
+        value |= (uint64_t)bytes[i] << (8 * i);
+    return value;
+}
+
+static int apply_item(struct recovery *recovery, const struct item *item, uint64_t frame_ns)
+{
+    struct wal *wal = recovery->wal;
+    switch (item->kind) {
+    case ITEM_RECORD:
+        recovery->offset++;
+        recovery->bytes += item->data_bytes;
+        recovery->timestamp_ns = frame_ns + (uint64_t)item->timestamp_delta_us * 1000;
+        return 0;
+    case ITEM_STATE_SET:
+    case ITEM_STATE_REMOVE:
+        return state_change(&wal->state, item->attributes, item->attribute_bytes,
+                            item->kind == ITEM_STATE_SET ? item->data : NULL, item->data_bytes, 0);
+    case ITEM_TRIM:
+        if (item->data_bytes == sizeof(uint64_t))
+            wal->first_offset = max_u64(wal->first_offset, decode_u64(item->data));
+        return 0;
+    default: return -EBADMSG;
+    }
+}
+
+static int apply_frame(struct recovery *recovery, const struct frame_header *header,
+                       const uint8_t *body)
+{
+    struct wal *wal = recovery->wal;
+    struct item_walk walk = {.body = body, .body_bytes = header->body_bytes};
+    struct item item;
+    uint64_t offset = recovery->offset;
+    int rc;
+    recovery->timestamp_ns = header->timestamp_ns;
+    while ((rc = item_next(&walk, &item)) == 0) {
+        rc = apply_item(recovery, &item, header->timestamp_ns);
+        if (rc < 0)
+            return rc;
+    }
+    if (rc != -ENODATA)
+        return rc;
+
+    state_commit(&wal->state, 0);
+    frame_index_add(&wal->active->index, offset, header->timestamp_ns, header->position);
+    recovery->position = header->position + frame_bytes(header->body_bytes);
+    recovery->frame_no++;
+    recovery->crc = header->crc;
+    recovery->last_flags = header->flags;
+    if (header->flags & FRAME_STATE)
+        wal->first_position = recovery->position;
+    recovery->unproven = !(header->flags & (FRAME_MARK | FRAME_STATE));
+    wal->last_frame_bytes = header->body_bytes;
+    wal->recovery.frames++;
+    return 0;
+}
+
+static bool follows(const struct recovery *recovery, const struct frame_header *header)
+{
+    if (DEFECT(SKIP_CHAIN_CHECK))
+        return true;
+    bool is_first = recovery->position == WAL_BLOCK_BYTES;
+    return header->frame_no == recovery->frame_no && header->prev_crc == recovery->crc &&
+           header->base_offset == recovery->offset && header->base_bytes == recovery->bytes &&
+           !!(header->flags & FRAME_STATE) == is_first;
+}
+
+/* Takes the frame at the scan's position. Errors: -ENODATA: there is none that follows; others: the
+ * log cannot be opened now. */
+static int take_frame(struct recovery *recovery)
+{
+    struct window *window = &recovery->window;
+    uint64_t salt = recovery->wal->active->header.salt;
+    if (recovery->position + WAL_BLOCK_BYTES > window->file_bytes)
+        return -ENODATA;
+
+    const uint8_t *data;
+    struct frame_header header;
+    int rc = window_get(window, recovery->position, WAL_BLOCK_BYTES, &data);
+    if (rc < 0)
+        return rc;
+    rc = frame_header_decode(&header, salt, recovery->position, data);
+    if (rc == -EPROTONOSUPPORT)
+        return rc;
+    uint64_t bytes = rc == 0 ? frame_bytes(header.body_bytes) : 0;
+    if (rc < 0 || !follows(recovery, &header) || recovery->position + bytes > window->file_bytes)
+        return -ENODATA;
+
+    rc = window_get(window, recovery->position, bytes, &data);
+    if (rc < 0)
+        return rc;
+    bool whole = frame_body_verify(&header, data + FRAME_HEADER_BYTES, true) == 0;
+    if (!whole && !DEFECT(SKIP_BODY_CHECK))
+        return -ENODATA;
+    rc = apply_frame(recovery, &header, data + FRAME_HEADER_BYTES);
+    return rc == -EBADMSG ? -ENODATA : rc;
+}
+
+/* What stands from the scan's position to the end of the file. */
+struct rest {
+    uint64_t end;       /* behind the last block that is not zero; the position itself: all zero */
+    bool witness;       /* a later frame proves that this place had been durable */
+    uint64_t valid_end; /* behind the last later frame that is whole; 0: none */
+    uint64_t valid_offset;
+    uint64_t valid_first; /* offset at which the later frames begin */
+};
+
+static int examine_later_frame(struct recovery *recovery, uint64_t position, const uint8_t *block,
+                               struct rest *rest)
+{
+    struct frame_header header;
+    uint64_t salt = recovery->wal->active->header.salt;
+    if (frame_header_decode(&header, salt, position, block) < 0 ||
+        header.durable_frame <= recovery->frame_no)
+        return 0;
+    rest->witness = true;
+
+    uint64_t bytes = frame_bytes(header.body_bytes);
+    if (position + bytes > recovery->window.file_bytes)
+        return 0;
+    const uint8_t *data;
+    int rc = window_get(&recovery->window, position, bytes, &data);
+    if (rc < 0)
+        return rc;
+    if (frame_body_verify(&header, data + FRAME_HEADER_BYTES, true) < 0)
+        return 0;
+    if (rest->valid_end == 0)
+        rest->valid_first = header.base_offset;
+    rest->valid_end = position + bytes;
+    rest->valid_offset = header.base_offset + header.record_count;
+    return 0;
+}
+
+static int examine_rest(struct recovery *recovery, struct rest *rest)
+{
+    struct window *window = &recovery->window;
+    *rest = (struct rest){.end = recovery->position};
+    for (uint64_t position = recovery->position; position < window->file_bytes;
+         position += WAL_BLOCK_BYTES) {
+        const uint8_t *block;
+        int rc = window_get(window, position, WAL_BLOCK_BYTES, &block);
+        if (rc < 0)
+            return rc;
+        if (is_zero(block, WAL_BLOCK_BYTES))
+            continue;
+        rest->end = position + WAL_BLOCK_BYTES;
+        if (position == recovery->position)
+            continue;
+        rc = examine_later_frame(recovery, position, block, rest);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* Whether what stands at the scan's position can come from a write that was torn: each sector as it
+ * was written, or still zero. */
+static int can_be_torn(struct recovery *recovery, bool *ret_torn)
+{
+    struct window *window = &recovery->window;
+    const uint8_t *data;
+    int rc = window_get(window, recovery->position, WAL_BLOCK_BYTES, &data);
+    if (rc < 0)
+        return rc;
+    /* Without its first sector a frame cannot be told from any other leftover. */
+    *ret_torn = is_zero(data, WAL_SECTOR_BYTES);
+    struct frame_header header;
+    uint64_t salt = recovery->wal->active->header.salt;
+    if (*ret_torn || frame_header_decode(&header, salt, recovery->position, data) < 0 ||
+        !follows(recovery, &header))
+        return 0;
+
+    uint64_t bytes = frame_bytes(header.body_bytes);
+    uint64_t there = min_u64(bytes, window->file_bytes - recovery->position);
+    size_t capacity;
+    uint8_t *frame = buffer_get(window->pool, bytes, &capacity);
+    if (!frame)
+        return -ENOMEM;
+    rc = window_get(window, recovery->position, there, &data);
+    if (rc == 0) {
+        memcpy(frame, data, there);
+        memset(frame + there, 0, bytes - there);
+        *ret_torn = frame_zero_sectors(frame, header.body_bytes) > header.zero_sectors;
+    }
+    buffer_put(window->pool, frame, capacity);
+    return rc;
+}
+
+/* ---- clearing a torn end ---- */
+
+static int set_aside(struct recovery *recovery, uint64_t end)
+{
+    struct wal_io *io = recovery->io;
+    struct wal *wal = recovery->wal;
+    char name[96];
+    snprintf(name, sizeof(name), "%020" PRIu64 ".seg.torn.%" PRIu64, wal->active->header.segment_no,
+             io->ops->realtime_ns(io));
+    int handle = io->ops->open_file(io, recovery->dir, name, WAL_OPEN_WRITE | WAL_OPEN_CREATE);
+    if (handle < 0)
+        return handle;
+
+    int rc = 0;
+    for (uint64_t position = recovery->position; position < end && rc == 0;) {
+        uint64_t bytes = min_u64(SCAN_BYTES, end - position);
+        const uint8_t *data;
+        rc = window_get(&recovery->window, position, bytes, &data);
+        if (rc == 0)
+            rc = io->ops->write(io, handle, data, bytes, position - recovery->position, false);
+        position += bytes;
+    }
+    if (rc == 0)
+        rc = io->ops->sync(io, handle);
+    io->ops->close(io, handle);
+    if (rc == 0)
+        rc = io->ops->sync(io, recovery->dir);
+    return rc;
+}
+
+static int clear_torn(struct recovery *recovery, uint64_t end)
+{
+    struct wal *wal = recovery->wal;
+    struct wal_io *io = recovery->io;
+    wal->recovery.torn_bytes = end - recovery->position;
+    wal->recovery.torn_offset = recovery->offset;
+    if (DEFECT(LEAVE_TORN_TAIL))
+        return 0;
+
+    /* Nobody was told of these bytes, so a disk too full to keep a copy is no reason to stop. */
+    int rc = set_aside(recovery, end);
+    if (rc < 0 && !wal_error_is_refusal(rc) && rc != -EEXIST)
+        return rc;
+    /* From the end backwards: while the first sector stands, the rest is known as one torn frame,
+     * and a crash in here is recovered from in the same way. */
+    rc = 0;
+    while (end > recovery->position && rc == 0) {
+        uint64_t bytes = min_u64(ZEROS_BYTES, end - recovery->position);
+        end -= bytes;
+        rc = io->ops->write(io, recovery->window.handle, wal->store->zeros, bytes, end, true);
+    }
+    recovery->window.begin = recovery->window.end = 0;
+    return rc;
+}
+
+static int settle_end(struct recovery *recovery)
+{
+    struct wal *wal = recovery->wal;
+    struct rest rest;
+    int rc = examine_rest(recovery, &rest);
+    if (rc < 0 || rest.end == recovery->position)
+        return rc;
+
+    bool torn = false;
+    if (!rest.witness) {
+        rc = can_be_torn(recovery, &torn);
+        if (rc < 0)
+            return rc;
+    }
+    /* The head of a segment was durable before the file had its name. */
+    if (recovery->position == WAL_BLOCK_BYTES)
+        torn = false;
+    if (torn || DEFECT(TRUNCATE_AT_FIRST_BAD))
+        return clear_torn(recovery, rest.end);
+
+    note_damage(recovery, recovery->offset);
+    if (rest.valid_end > 0) {
+        recovery->position = rest.valid_end;
+        recovery->offset = max_u64(recovery->offset, rest.valid_offset);
+    }
+    wal->recovery.torn_bytes = 0;
+    return 0;
+}
+
+#ifdef WAL_PLANTED_DEFECTS
+/* FORGET_LAST_FRAME */
+static int scan_all_but_last(struct recovery *recovery)
+{
+    struct recovery before = *recovery, last = *recovery;
+    int rc;
+    while ((rc = take_frame(recovery)) == 0) {
+        before = last;
+        last = *recovery;
+    }
+    if (rc != -ENODATA || before.position == WAL_BLOCK_BYTES)
+        return rc == -ENODATA ? settle_end(recovery) : rc;
+    recovery->position = before.position;
+    recovery->offset = before.offset;
+    recovery->bytes = before.bytes;
+    recovery->frame_no = before.frame_no;
+    recovery->crc = before.crc;
+    struct rest rest;
+    rc = examine_rest(recovery, &rest);
+    return rc < 0 ? rc : clear_torn(recovery, rest.end);
+}
+#endif
+
+static int scan_last(struct recovery *recovery)
+{
+    struct wal *wal = recovery->wal;
+    struct segment *last = wal->active = wal->segments[wal->segment_count - 1];
+    int rc = open_window(recovery, last);
+    if (rc < 0)
+        return rc;
+
+    recovery->position = WAL_BLOCK_BYTES;
+    recovery->frame_no = last->header.base_frame;
+    recovery->offset = last->header.base_offset;
+    recovery->bytes = last->header.base_bytes;
+    recovery->crc = last->header.prev_crc;
+    recovery->timestamp_ns = last->header.created_ns;
+#ifdef WAL_PLANTED_DEFECTS
+    if (DEFECT(FORGET_LAST_FRAME))
+        return scan_all_but_last(recovery);
+#endif
+    while ((rc = take_frame(recovery)) == 0)
+        continue;
+    if (rc == -EIO) {
+        /* What cannot be read may have been acknowledged: the log ends here, and says so. */
+        note_damage(recovery, recovery->offset);
+        return 0;
+    }
+    if (rc != -ENODATA)
+        return rc;
+    if (recovery->position == WAL_BLOCK_BYTES)
+        note_damage(recovery, recovery->offset); /* not even the state is whole */
+    return settle_end(recovery);
+}
+
+/* ---- sealed segments ---- */
+
+/* Sets where each sealed segment ends, from the header of its successor, and finds what is missing.
+ * Files below the first offset may be left over from a trim that a crash interrupted. */
+static int check_sealed(struct recovery *recovery)
+{
+    struct wal *wal = recovery->wal;
+    wal->id = wal->active->header.log;
+    size_t kept = wal->segment_count - 1;
+    for (size_t i = wal->segment_count - 1; i-- > 0;) {
+        struct segment *segment = wal->segments[i], *next = wal->segments[kept];
+        if (memcmp(&segment->header.log, &wal->id, sizeof(wal->id)) != 0) {
+            note_damage(recovery, segment->header.base_offset);
+            segment_free(segment); /* of another log: nothing in it is ours */
+            continue;
+        }
+        bool adjacent = segment->header.segment_no + 1 == next->header.segment_no;
+        if (next->header.base_offset <= wal->first_offset && recovery->damaged) {
+            segment_free(segment); /* nothing on the disk of a damaged log is changed */
+            continue;
+        }
+        if (next->header.base_offset <= wal->first_offset) {
+            char name[SEGMENT_NAME_BYTES];
+            segment_name(name, segment->header.segment_no);
+            recovery->io->ops->remove_file(recovery->io, recovery->dir, name);
+            segment_free(segment);
+            continue;
+        }
+        segment->end = adjacent ? next->header.prev_end : segment->file_bytes;
+        segment->end_offset = next->header.base_offset;
+        if (!adjacent || segment->file_bytes < segment->end)
+            note_damage(recovery, segment->header.base_offset);
+        wal->segments[--kept] = segment;
+    }
+    wal->segment_count -= kept;
+    memmove(wal->segments, wal->segments + kept, wal->segment_count * sizeof(*wal->segments));
+    if (wal->segments[0]->header.base_offset > wal->first_offset)
+        note_damage(recovery, wal->first_offset);
+    return 0;
+}
+
+/* ---- the whole ---- */
+
+static void install_end(struct recovery *recovery)
+{
+    struct wal *wal = recovery->wal;
+    struct segment *active = wal->active;
+    wal->write_position = active->end = recovery->position;
+    active->end_offset = recovery->offset;
+    wal->next_frame_no = recovery->frame_no;
+    wal->last_crc = recovery->crc;
+    wal->next_offset = recovery->offset;
+    wal->committed_bytes = recovery->bytes;
+    wal->last_timestamp_ns = recovery->timestamp_ns;
+    wal->mark_due = recovery->unproven;
+    wal->clean = wal->recovery.clean;
+    wal->damaged = recovery->damaged;
+    atomic_store(&wal->committed_offset, recovery->offset);
+}
+
+/* What the file holds behind the last frame reads as zeros; but a file that was copied may have
+ * holes there, which a frame must not be the first to fill. */
+static void claim_space(struct recovery *recovery)
+{
+    struct wal *wal = recovery->wal;
+    uint64_t file_bytes = round_down(wal->active->file_bytes, WAL_BLOCK_BYTES);
+    wal->space_end = wal->write_position;
+    if (file_bytes <= wal->write_position || wal->damaged)
+        return;
+    int rc = recovery->io->ops->allocate(recovery->io, recovery->window.handle, wal->write_position,
+                                         file_bytes - wal->write_position);
+    if (rc == -EOPNOTSUPP)
+        wal->zeros_only = true;
+    if (rc == 0)
+        wal->space_end = file_bytes;
+}
+
+int log_recover(struct wal *wal)
+{
+    CLEANUP(recovery_done)
+    struct recovery recovery = {
+        .wal = wal,
+        .io = wal->store->io,
+        .window = {.io = wal->store->io, .pool = &wal->store->pool, .handle = -1},
+    };
+    recovery.dir = log_open_dir(wal);
+    if (recovery.dir < 0)
+        return recovery.dir;
+
+    int rc = list_segments(&recovery);
+    if (rc == 0)
+        rc = load_headers(&recovery);
+    if (rc == 0)
+        rc = scan_last(&recovery);
+    if (rc == 0)
+        rc = check_sealed(&recovery);
+    if (rc < 0)
+        return rc;
+
+    wal->recovery.clean = recovery.last_flags & (FRAME_CLEAN | FRAME_STATE);
+    install_end(&recovery);
+    claim_space(&recovery);
+    wal->recovery.records = recovery.offset - min_u64(wal->first_offset, recovery.offset);
+    return 0;
+}

@@ -1,0 +1,137 @@
+/*
+ * A directory of named logs, and the machinery they share: a disk backend, committers (one ring
+ * each) and a worker for slow chores. One process at a time owns the directory.
+ *
+ *   DIR/lock  DIR/format  DIR/logs/<name>/  DIR/tmp/  DIR/trash/
+ *
+ * Unless a function says otherwise it may be called from any thread, and returns 0 or a negative
+ * errno.
+ */
+#ifndef WAL_STORE_H
+#define WAL_STORE_H
+
+#include "wal/wal.h"
+
+struct store;
+struct wal_io;
+
+enum store_io { STORE_IO_AUTO, STORE_IO_URING, STORE_IO_POSIX };
+enum store_direct { STORE_DIRECT_AUTO, STORE_DIRECT_ON, STORE_DIRECT_OFF };
+
+struct store_config {
+    enum store_io io;         /* URING is a demand: the store does not open without it */
+    enum store_direct direct; /* O_DIRECT; ON is a demand */
+    struct wal_io *custom_io; /* a backend of the caller's, which keeps it; overrides io, direct */
+    unsigned committers;      /* rings, 1 to 64; logs are spread over them by name */
+    unsigned ring_entries; /* of each ring, a power of two from 8 to 4096: the writes in flight */
+    bool threads;          /* false: the caller drives every committer with store_run() */
+    bool worker;           /* a thread for slow chores (new segments, removals); false: the
+                                  committer's thread does them itself */
+    unsigned logs_max;     /* logs open at once */
+    unsigned write_handles_max; /* files open for appending at once; quiet ones are closed first */
+    uint64_t memory_bytes_max;  /* of all batches waiting or in flight */
+    unsigned lock_timeout_ms; /* how long to wait for another process to let go of the directory */
+    struct wal_config log;    /* for every log */
+};
+
+/* auto, auto, 1 committer of 256 entries with a thread of its own, a worker, 65536 logs, 3/4 of the process's
+ * limit of open files, 256 MiB, 5 s, wal_config_default(). */
+void store_config_default(struct store_config *ret_config);
+
+/* Errors: -EINVAL: a field is out of range; *ret_field names it and the range (static text). */
+int store_config_check(const struct store_config *config, const char **ret_field);
+
+/*
+ * Opens the directory, made if missing, and finishes what a crash left half done (tmp, trash). Logs
+ * are not read before they are asked for. On failure ret_reason (256 bytes; may be NULL) gets a
+ * sentence for the operator.
+ * Errors:
+ *   -EINVAL           the configuration
+ *   -EWOULDBLOCK      another process has the directory
+ *   -EPROTONOSUPPORT  its layout is of a newer version
+ *   -EPERM, -ENOSYS, -ENOMEM, …  the disk backend that was demanded cannot be had
+ *   others            from the file system
+ */
+int store_open(struct store **ret_store, const char *path, const struct store_config *config,
+               char *ret_reason);
+
+/* Takes no more appends, commits what is queued, answers every waiter, marks every log as cleanly
+ * closed, and releases all. What is not written when drain_timeout_us has passed fails with
+ * -ESHUTDOWN; what is on its way to the disk is always waited for. All logs and cursors must have
+ * been given back. The first error of a log is returned; the store is gone in any case. */
+int store_close(struct store *store, uint64_t drain_timeout_us);
+
+/* Stops taking appends on every log (-ESHUTDOWN) while reads go on: the first half of a shutdown. */
+void store_drain(struct store *store);
+
+/* [A-Za-z0-9][A-Za-z0-9._-]{0,127} */
+bool store_name_is_valid(const char *name);
+
+/*
+ * Gets a log, opened and recovered at its first use. Each success is given back with store_put().
+ * Blocks on the disk at first use. A damaged log opens too: it reads, and refuses appends.
+ * Errors:
+ *   -EINVAL     not a valid name
+ *   -ENOENT     no such log, and `create` is false
+ *   -EMFILE     logs_max are open and none is idle
+ *   -ENOSPC     no room to make it
+ *   -ESHUTDOWN  the store is closing
+ *   -EPROTONOSUPPORT  the log was written by a newer version
+ *   others      from reading or making it
+ */
+int store_get(struct store *store, const char *name, bool create, struct wal **ret_wal);
+void store_put(struct store *store, struct wal *wal);
+
+/* Makes a log that must not exist yet, durable when this returns; concurrent creations share their
+ * directory syncs. `updates` become part of its first state. Errors: as store_get(), and -EEXIST. */
+int store_create(struct store *store, const char *name, const struct wal_state_update *updates,
+                 size_t update_count, struct wal **ret_wal);
+
+/* Removes a log, durable when this returns; space is given back soon after. Appends in flight are
+ * decided first, later ones get -ESHUTDOWN; a cursor may end with -ENOENT.
+ * Errors: -EINVAL, -ENOENT, -ESHUTDOWN, others from the file system (the log may then be gone or
+ * not, and is closed). */
+int store_delete(struct store *store, const char *name);
+
+/* Calls visit with the name of each log in byte order that is greater than `after` ("" for all)
+ * and begins with `prefix`; a non-zero return ends the walk and is returned. */
+int store_list(struct store *store, const char *prefix, const char *after,
+               int (*visit)(void *context, const char *name), void *context);
+
+/* Closes a log that nobody holds and that may be idle, and opens it again by reading the disk:
+ * the way out for a log that failed. Errors: -EBUSY: somebody holds it; as store_get(). */
+int store_reopen(struct store *store, const char *name);
+
+struct store_stats {
+    const char *backend; /* "uring", "posix", … */
+    const char *reason;  /* why that one */
+    bool direct;         /* O_DIRECT in use */
+    unsigned committers;
+    uint64_t logs_open;
+    uint64_t logs_failed, logs_damaged; /* of those that are open */
+    uint64_t write_handles;
+    uint64_t memory_bytes; /* of batches, now */
+    uint64_t free_bytes;   /* on the file system */
+    uint64_t rounds;       /* passes of all committers; writes / rounds: how well they overlap */
+    uint64_t writes;       /* durable writes */
+};
+
+void store_stats(struct store *store, struct store_stats *ret_stats);
+
+/* ---- Driving the committers from an event loop (config.threads false) ------------------------ */
+
+/* The descriptor that polls readable when store_run() has work. Errors: -ENOTSUP. */
+int store_poll_fd(struct store *store, unsigned committer);
+
+/* Does what there is to do, sleeping at most timeout_us for it; runs handlers. Each committer
+ * belongs to the first thread that runs it. Returns how many commits were decided, or an error:
+ * -EINVAL for a bad index, others from making the ring. */
+int store_run(struct store *store, unsigned committer, uint64_t timeout_us);
+
+/* When to call store_run() again at the latest, in microseconds from now; UINT64_MAX: no timer. */
+uint64_t store_run_delay_us(struct store *store, unsigned committer);
+
+/* Which committer serves a log. */
+unsigned store_committer_of(const struct store *store, const char *name);
+
+#endif
