@@ -26,25 +26,30 @@ static uint64_t now_us(const struct wal *wal)
 
 /* ---- the handle for writing ---- */
 
-int log_open_handle(struct wal *wal)
+static int open_active(struct wal *wal)
 {
-    struct committer *committer = wal->committer;
     struct wal_io *io = wal->store->io;
-    if (wal->handle >= 0) {
-        handle_touch(wal);
-        return 0;
-    }
-
     int dir = log_open_dir(wal);
     if (dir < 0)
         return dir;
     char name[SEGMENT_NAME_BYTES];
     segment_name(name, wal->active->header.segment_no);
-    unsigned flags = WAL_OPEN_WRITE | (io->direct ? WAL_OPEN_DIRECT : 0);
-    int handle = io->ops->open_file(io, dir, name, flags);
-    if ((handle == -EMFILE || handle == -ENFILE) && handle_close_oldest(committer))
-        handle = io->ops->open_file(io, dir, name, flags);
+    int handle =
+        io->ops->open_file(io, dir, name, WAL_OPEN_WRITE | (io->direct ? WAL_OPEN_DIRECT : 0));
     io->ops->close(io, dir);
+    return handle;
+}
+
+int log_open_handle(struct wal *wal)
+{
+    if (wal->handle >= 0) {
+        handle_touch(wal);
+        return 0;
+    }
+
+    int handle = open_active(wal);
+    while ((handle == -EMFILE || handle == -ENFILE) && handle_close_oldest(wal->committer))
+        handle = open_active(wal);
     if (handle < 0)
         return handle;
     wal->handle = handle;
@@ -124,8 +129,12 @@ void log_fail(struct wal *wal, int error)
     wal->phase = PHASE_IDLE;
 
     pthread_mutex_lock(&wal->lock);
-    if (!wal->failed)
-        wal->failed = error;
+    if (!wal->failed) {
+        /* Codes that would tell a caller "nothing was written" or "try again" must not leave here. */
+        bool ambiguous = wal_error_is_refusal(error) || error == -EAGAIN || error == -EINTR;
+        wal->failed_with = error;
+        wal->failed = ambiguous ? -EIO : error;
+    }
     error = wal->failed;
     struct batch *all = take_all_locked(wal);
     wake_waiters_locked(wal);
@@ -189,6 +198,7 @@ static void publish_locked(struct wal *wal, struct batch *batch)
     wal->queue_bytes -= batch->body_bytes;
     wal->committed_bytes += batch->payload_bytes;
     wal->decided_ticket = batch->last_ticket;
+    wal->batch_hint = batch->body_bytes;
     wal->first_offset = max_u64(wal->first_offset, batch->trim_before);
     state_commit(&wal->state, batch->last_ticket);
     if (batch->record_count > 0) {
@@ -448,6 +458,7 @@ static void idle_step(struct wal *wal)
             timer_set(wal, TIMER_IDLE, due);
         return;
     }
+    wal_shrink(wal);
     /* Without space for it the mark waits for the next commit. */
     if (!write_mark(wal, 0))
         wal->mark_due = false;
@@ -573,7 +584,7 @@ int log_state_frame(struct wal *wal, struct frame_header *header, uint64_t salt,
     pthread_mutex_lock(&wal->lock);
     write_state_locked(wal, &measure);
     size_t capacity;
-    uint8_t *frame = buffer_get(&wal->store->pool, frame_bytes(measure.body_bytes), &capacity);
+    uint8_t *frame = buffer_get(&wal->store->scratch, frame_bytes(measure.body_bytes), &capacity);
     if (!frame) {
         pthread_mutex_unlock(&wal->lock);
         return -ENOMEM;

@@ -78,7 +78,7 @@ void wal_cursor_close(struct wal_cursor *cursor)
     if (!cursor)
         return;
     close_handles(cursor);
-    buffer_put(&cursor->wal->store->pool, cursor->window, cursor->capacity);
+    buffer_put(&cursor->wal->store->scratch, cursor->window, cursor->capacity);
     free(cursor);
 }
 
@@ -207,7 +207,7 @@ static int reserve_window(struct wal_cursor *cursor, uint64_t bytes)
 {
     if (bytes <= cursor->capacity)
         return 0;
-    struct buffer_pool *pool = &cursor->wal->store->pool;
+    struct buffer_pool *pool = &cursor->wal->store->scratch;
     buffer_put(pool, cursor->window, cursor->capacity);
     cursor->capacity = 0;
     cursor->window = buffer_get(pool, bytes, &cursor->capacity);

@@ -126,15 +126,17 @@ struct wal {
     struct state state;
     struct segment **segments; /* by number; the last one is active */
     size_t segment_count;
-    int failed;    /* errno the log failed with, negative; 0: none */
-    bool damaged;  /* recovery found damage: reads only */
-    bool closing;  /* takes no appends */
-    bool abandon;  /* closing, and what is not written yet is refused */
-    bool closed;   /* the committer is done with it */
-    bool delaying; /* the first batch waits for company, and a timer runs */
-    bool hurry;    /* a barrier or wal_submit() ends the batch delay */
-    bool ready;    /* on its committer's ready list */
-    bool busy;     /* the committer has taken work and will look at the queue again by itself */
+    int failed_with;     /* as the disk said it; `failed` is what callers get */
+    int failed;          /* errno the log failed with, negative; 0: none */
+    uint32_t batch_hint; /* bytes of the last batch: the next one is likely as large */
+    bool damaged;        /* recovery found damage: reads only */
+    bool closing;        /* takes no appends */
+    bool abandon;        /* closing, and what is not written yet is refused */
+    bool closed;         /* the committer is done with it */
+    bool delaying;       /* the first batch waits for company, and a timer runs */
+    bool hurry;          /* a barrier or wal_submit() ends the batch delay */
+    bool ready;          /* on its committer's ready list */
+    bool busy; /* the committer has taken work and will look at the queue again by itself */
     unsigned waiters;
     struct {
         uint64_t commits, syncs, commit_records, commit_bytes, commit_records_max;
@@ -234,8 +236,9 @@ struct store {
     struct wal_io *io;
     bool owns_io;
     int dir, logs_dir, tmp_dir, trash_dir, lock_handle;
-    struct buffer_pool pool;
-    const void *zeros; /* ZEROS_BYTES of them, block-aligned, read only */
+    struct buffer_pool pool;    /* of batches: has the ceiling memory_bytes_max */
+    struct buffer_pool scratch; /* of readers, recovery and new segments */
+    const void *zeros;          /* ZEROS_BYTES of them, block-aligned, read only */
 
     struct committer *committers;
     unsigned committer_count;

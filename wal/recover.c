@@ -168,13 +168,13 @@ static int load_header(struct recovery *recovery, uint64_t number, struct segmen
         return handle;
 
     size_t capacity;
-    uint8_t *block = buffer_get(&recovery->wal->store->pool, WAL_BLOCK_BYTES, &capacity);
+    uint8_t *block = buffer_get(&recovery->wal->store->scratch, WAL_BLOCK_BYTES, &capacity);
     int64_t got = block ? io->ops->read(io, handle, block, WAL_BLOCK_BYTES, 0) : -ENOMEM;
     int64_t file_bytes = io->ops->file_bytes(io, handle);
     int rc = got < 0 ? (int)got : -EBADMSG;
     if (got == WAL_BLOCK_BYTES)
         rc = segment_header_decode(&segment->header, block);
-    buffer_put(&recovery->wal->store->pool, block, capacity);
+    buffer_put(&recovery->wal->store->scratch, block, capacity);
     io->ops->close(io, handle);
 
     if (rc == 0 && file_bytes < 0)
@@ -666,7 +666,7 @@ int log_recover(struct wal *wal)
     struct recovery recovery = {
         .wal = wal,
         .io = wal->store->io,
-        .window = {.io = wal->store->io, .pool = &wal->store->pool, .handle = -1},
+        .window = {.io = wal->store->io, .pool = &wal->store->scratch, .handle = -1},
     };
     recovery.dir = log_open_dir(wal);
     if (recovery.dir < 0)

@@ -39,17 +39,17 @@ int segment_write_head(struct wal *wal, int handle, struct segment *segment,
     uint64_t bytes = head_bytes;
     if (prepared_bytes < head_bytes)
         bytes = max_u64(head_bytes, wal->config.space_bytes);
-    uint8_t *head = buffer_get(&store->pool, bytes, &capacity);
+    uint8_t *head = buffer_get(&store->scratch, bytes, &capacity);
     if (!head) {
-        buffer_put(&store->pool, frame, frame_capacity);
+        buffer_put(&store->scratch, frame, frame_capacity);
         return -ENOMEM;
     }
     segment_header_encode(&segment->header, head);
     memcpy(head + WAL_BLOCK_BYTES, frame, head_bytes - WAL_BLOCK_BYTES);
     memset(head + head_bytes, 0, bytes - head_bytes);
     rc = io->ops->write(io, handle, head, bytes, 0, true);
-    buffer_put(&store->pool, head, capacity);
-    buffer_put(&store->pool, frame, frame_capacity);
+    buffer_put(&store->scratch, head, capacity);
+    buffer_put(&store->scratch, frame, frame_capacity);
 
     segment->end = head_bytes;
     segment->end_offset = segment->header.base_offset;
@@ -77,11 +77,11 @@ static int name_next(struct wal *wal, int dir, struct segment *segment)
     struct wal_io *io = wal->store->io;
     char name[SEGMENT_NAME_BYTES];
     segment_name(name, segment->header.segment_no);
-    wal->rotate_named = true;
     int rc = io->ops->rename(io, dir, NEXT_SEGMENT_NAME, dir, name);
-    if (rc == 0 && !DEFECT(SKIP_ROTATE_DIR_SYNC))
-        rc = io->ops->sync(io, dir);
-    return rc;
+    if (rc < 0)
+        return rc;
+    wal->rotate_named = true;
+    return DEFECT(SKIP_ROTATE_DIR_SYNC) ? 0 : io->ops->sync(io, dir);
 }
 
 static int make_segment(struct wal *wal, int dir, struct segment *segment)

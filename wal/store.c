@@ -431,6 +431,7 @@ static void store_free(struct store *store)
             store->io->ops->free(store->io);
     }
     buffer_pool_done(&store->pool);
+    buffer_pool_done(&store->scratch);
     free((void *)store->zeros);
     free(store->committers);
     free(store->threads);
@@ -458,6 +459,7 @@ static struct store *store_new(const struct store_config *config)
     store->dir = store->logs_dir = store->tmp_dir = store->trash_dir = store->lock_handle = -1;
     store->chores_end = &store->chores;
     buffer_pool_init(&store->pool);
+    buffer_pool_init(&store->scratch);
     pthread_mutex_init(&store->lock, NULL);
     pthread_cond_init(&store->changed, NULL);
     pthread_mutex_init(&store->chore_lock, NULL);

@@ -249,14 +249,17 @@ static int check_limits_locked(struct wal *wal, const struct request *request)
 }
 
 /* Makes room for `bytes` more of body. */
-static int batch_reserve(struct buffer_pool *pool, struct batch *batch, uint64_t bytes)
+static int batch_reserve_locked(struct wal *wal, struct batch *batch, uint64_t bytes)
 {
+    struct buffer_pool *pool = &wal->store->pool;
     uint64_t needed = FRAME_HEADER_BYTES + batch->body_bytes + bytes;
     if (needed <= batch->capacity)
         return 0;
 
+    /* A new batch is made as large as the last one was: growing means copying. */
+    uint64_t hint = batch->frame ? 0 : FRAME_HEADER_BYTES + (uint64_t)wal->batch_hint;
     size_t capacity;
-    uint8_t *frame = buffer_get(pool, needed, &capacity);
+    uint8_t *frame = buffer_get(pool, max_u64(needed, hint), &capacity);
     if (!frame)
         return -ENOMEM;
     if (batch->frame) {
@@ -413,7 +416,7 @@ static int queue_locked(struct wal *wal, const struct request *request, struct w
     struct batch *batch = batch_for_locked(wal, request);
     if (!batch)
         return -ENOMEM;
-    rc = batch_reserve(&wal->store->pool, batch, request->body_bytes);
+    rc = batch_reserve_locked(wal, batch, request->body_bytes);
     if (rc == 0)
         rc = change_state_locked(wal, request, wal->last_ticket + 1);
     if (rc < 0) {
@@ -778,6 +781,7 @@ void wal_stats(struct wal *wal, struct wal_stats *ret_stats)
     latency_of(&stats.sync_latency, &wal->counters.sync_us);
     stats.recovery = wal->recovery;
     stats.status = refuses_appends_locked(wal);
+    stats.failed_with = wal->failed_with;
     pthread_mutex_unlock(&wal->lock);
     *ret_stats = stats;
 }

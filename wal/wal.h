@@ -237,7 +237,8 @@ struct wal_stats {
     struct wal_latency commit_latency; /* from append to durable, the oldest record of each group */
     struct wal_latency sync_latency;   /* of the durable write alone */
     struct wal_recovery recovery;
-    int status; /* wal_status() */
+    int status;      /* wal_status() */
+    int failed_with; /* what the disk said when the log failed; 0: it did not fail */
 };
 
 void wal_stats(struct wal *wal, struct wal_stats *ret_stats);
