@@ -8,7 +8,9 @@
  *   rotate.c     new segments, and removing trimmed ones
  *   recover.c    opening: what is in the files, and is it whole
  *   cursor.c     reading
- *   store.c      the directory
+ *   store.c      the directory as a whole, and its threads
+ *   registry.c   the open logs
+ *   directory.c  making, removing and listing logs
  *
  * Internal to wal/. Fields are grouped by who may touch them.
  */
@@ -363,6 +365,30 @@ bool handle_close_oldest(struct committer *committer);
 /* At most one timer a log; when it fires the log is stepped. */
 void timer_set(struct wal *wal, enum timer timer, uint64_t at_us);
 void timer_clear(struct wal *wal);
+
+/* ---- registry.c ---- */
+
+/* Starts closing: no more appends, what is queued is committed, or refused if `abandon`. */
+void log_begin_close(struct wal *wal, bool abandon);
+/* Returns when the committer has done with the log and will not touch it again.
+ * Errors: -ETIMEDOUT; from making the ring of a committer that never ran. */
+int log_wait_closed(struct wal *wal, uint64_t deadline_us);
+/* Takes a log out of the table; the caller holds the store's lock. */
+void registry_remove_locked(struct store *store, struct wal *wal);
+
+/* ---- directory.c ---- */
+
+/* Makes a log, durable when this returns; callers that come together share the directory syncs.
+ * Errors: -EEXIST; others: it may stand or not. */
+int dir_make_log(struct store *store, const char *name, const struct wal_state_update *updates,
+                 size_t update_count);
+/* Removes a log that is not open, durable when this returns. Errors: -ENOENT; others: it may stand
+ * or not. */
+int dir_remove_log(struct store *store, const char *name);
+/* Removes everything in the directory of logs being made, or of logs being removed. */
+int dir_purge(struct store *store, int dir);
+/* Syncs the directories of logs, of those being made and of those being removed. */
+int dir_sync_all(struct store *store);
 
 /* ---- store.c ---- */
 

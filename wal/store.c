@@ -1,7 +1,7 @@
 /*
- * The directory of named logs: opening it, handing out logs, making, deleting and listing them, and
- * starting and stopping the threads that serve them. A log comes into being, and goes, by one
- * rename, so that a crash leaves the whole of it or nothing.
+ * A store as a whole: opening its directory, choosing the disk backend, starting and stopping the
+ * threads that serve its logs. The logs themselves are in registry.c, their directories in
+ * directory.c.
  */
 #include "wal/store.h"
 
@@ -20,7 +20,6 @@
 #define FORMAT_TEXT "wald data directory, layout 1\n"
 #define LOCK_NAME "lock"
 #define BUCKETS 4096
-#define TMP_NAME_BYTES 33
 #define LOCK_RETRY_US (10 * 1000)
 
 /* ---- configuration ---- */
@@ -70,119 +69,9 @@ int store_config_check(const struct store_config *config, const char **ret_field
     return wal_config_check(&config->log, ret_field);
 }
 
-bool store_name_is_valid(const char *name)
-{
-    size_t length = strnlen(name, NAME_BYTES_MAX + 1);
-    if (length == 0 || length > NAME_BYTES_MAX)
-        return false;
-    for (size_t i = 0; i < length; i++) {
-        char c = name[i];
-        bool alphanumeric =
-            (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-        if (!alphanumeric && (i == 0 || (c != '.' && c != '_' && c != '-')))
-            return false;
-    }
-    return true;
-}
-
-static uint32_t hash_of(const char *name)
-{
-    uint32_t hash = 2166136261u; /* FNV-1a */
-    for (; *name; name++)
-        hash = (hash ^ (uint8_t)*name) * 16777619u;
-    return hash;
-}
-
-unsigned store_committer_of(const struct store *store, const char *name)
-{
-    return (hash_of(name) >> 16) % store->committer_count;
-}
-
 uint64_t store_now_us(const struct store *store)
 {
     return store->io->ops->monotonic_us(store->io);
-}
-
-/* ---- syncing the directories ---- */
-
-static int sync_dirs(struct store *store)
-{
-    struct wal_io *io = store->io;
-    const int dirs[] = {store->logs_dir, store->tmp_dir, store->trash_dir};
-    for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
-        int rc = io->ops->sync(io, dirs[i]);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
-/* Makes every rename that was done before the call durable. Callers that come while a sync runs
- * share the next one. An error stays: after it a success would prove nothing. */
-static int share_dir_sync(struct store *store)
-{
-    struct dir_sync *sync = &store->dir_sync;
-    pthread_mutex_lock(&sync->lock);
-    uint64_t mine = sync->started + 1;
-    while (sync->finished < mine && sync->error == 0) {
-        if (sync->running) {
-            pthread_cond_wait(&sync->changed, &sync->lock);
-            continue;
-        }
-        sync->running = true;
-        uint64_t number = ++sync->started;
-        pthread_mutex_unlock(&sync->lock);
-        int rc = sync_dirs(store);
-        pthread_mutex_lock(&sync->lock);
-        sync->running = false;
-        sync->finished = number;
-        if (rc < 0)
-            sync->error = rc;
-        pthread_cond_broadcast(&sync->changed);
-    }
-    int rc = sync->error;
-    pthread_mutex_unlock(&sync->lock);
-    return rc;
-}
-
-/* ---- emptying a directory ---- */
-
-struct purge {
-    struct wal_io *io;
-    int dir;
-};
-
-static int purge_file(void *context, const char *name, bool is_dir)
-{
-    struct purge *purge = context;
-    if (is_dir)
-        return 0;
-    return purge->io->ops->remove_file(purge->io, purge->dir, name);
-}
-
-static int purge_log(struct wal_io *io, int parent, const char *name)
-{
-    int dir = io->ops->open_dir(io, parent, name);
-    if (dir < 0)
-        return dir;
-    struct purge purge = {io, dir};
-    int rc = io->ops->list(io, dir, purge_file, &purge);
-    io->ops->close(io, dir);
-    return rc < 0 ? rc : io->ops->remove_dir(io, parent, name);
-}
-
-static int purge_entry(void *context, const char *name, bool is_dir)
-{
-    struct purge *purge = context;
-    if (is_dir)
-        return purge_log(purge->io, purge->dir, name);
-    return purge->io->ops->remove_file(purge->io, purge->dir, name);
-}
-
-static int purge_all(struct store *store, int dir)
-{
-    struct purge purge = {store->io, dir};
-    return store->io->ops->list(store->io, dir, purge_entry, &purge);
 }
 
 /* ---- opening ---- */
@@ -319,11 +208,11 @@ static int open_layout(struct store *store, const char *path, char *ret_reason)
     /* A rename that is not durable yet may show a log under its old name as well: what is in tmp
      * must not be emptied before it is settled which of them stands. */
     if (rc == 0)
-        rc = sync_dirs(store);
+        rc = dir_sync_all(store);
     if (rc == 0)
-        rc = purge_all(store, store->tmp_dir);
+        rc = dir_purge(store, store->tmp_dir);
     if (rc == 0)
-        rc = purge_all(store, store->trash_dir);
+        rc = dir_purge(store, store->trash_dir);
     if (rc < 0 && ret_reason && ret_reason[0] == '\0')
         say(ret_reason, path, rc);
     return rc;
@@ -522,444 +411,6 @@ int store_open(struct store **ret_store, const char *path, const struct store_co
     return 0;
 }
 
-/* ---- the table of open logs; the caller holds the store's lock ---- */
-
-static struct wal **bucket_of(struct store *store, const char *name)
-{
-    return &store->buckets[hash_of(name) % store->bucket_count];
-}
-
-static struct wal *find_locked(struct store *store, const char *name)
-{
-    struct wal *wal = *bucket_of(store, name);
-    while (wal && strcmp(wal->name, name) != 0)
-        wal = wal->next_in_bucket;
-    return wal;
-}
-
-static void insert_locked(struct store *store, struct wal *wal)
-{
-    struct wal **bucket = bucket_of(store, wal->name);
-    wal->next_in_bucket = *bucket;
-    *bucket = wal;
-    store->open_count++;
-}
-
-static void remove_locked(struct store *store, struct wal *wal)
-{
-    struct wal **link = bucket_of(store, wal->name);
-    while (*link != wal)
-        link = &(*link)->next_in_bucket;
-    *link = wal->next_in_bucket;
-    wal->next_in_bucket = NULL;
-    store->open_count--;
-}
-
-static void idle_add_locked(struct store *store, struct wal *wal)
-{
-    wal->idle = true;
-    wal->idle_newer = NULL;
-    wal->idle_older = store->idle_newest;
-    if (store->idle_newest)
-        store->idle_newest->idle_newer = wal;
-    else
-        store->idle_oldest = wal;
-    store->idle_newest = wal;
-}
-
-static void idle_remove_locked(struct store *store, struct wal *wal)
-{
-    if (!wal->idle)
-        return;
-    wal->idle = false;
-    if (wal->idle_newer)
-        wal->idle_newer->idle_older = wal->idle_older;
-    else
-        store->idle_newest = wal->idle_older;
-    if (wal->idle_older)
-        wal->idle_older->idle_newer = wal->idle_newer;
-    else
-        store->idle_oldest = wal->idle_newer;
-    wal->idle_newer = wal->idle_older = NULL;
-}
-
-/* ---- closing one log ---- */
-
-static void begin_close(struct wal *wal, bool abandon)
-{
-    pthread_mutex_lock(&wal->lock);
-    wal->closing = true;
-    wal->abandon = wal->abandon || abandon;
-    pthread_mutex_unlock(&wal->lock);
-    log_step_later(wal);
-}
-
-/* Returns when the committer has done with the log and will not touch it again.
- * Errors: -ETIMEDOUT; from making the ring of a committer that never ran. */
-static int wait_closed(struct wal *wal, uint64_t deadline_us)
-{
-    int rc = 0;
-    pthread_mutex_lock(&wal->lock);
-    wal->waiters++;
-    while ((!wal->closed || wal->ready) && rc == 0)
-        rc = committer_wait_locked(wal, deadline_us);
-    wal->waiters--;
-    bool closed = wal->closed && !wal->ready;
-    pthread_mutex_unlock(&wal->lock);
-    return closed ? 0 : rc;
-}
-
-static void close_log(struct wal *wal)
-{
-    begin_close(wal, false);
-    int rc = wait_closed(wal, UINT64_MAX);
-    must(rc == 0);
-}
-
-/* ---- making a log ---- */
-
-static void hex_of(char *ret_hex, const struct wal_uuid *id)
-{
-    for (size_t i = 0; i < sizeof(id->bytes); i++)
-        snprintf(ret_hex + 2 * i, 3, "%02x", id->bytes[i]);
-}
-
-static int write_first_segment(struct wal *wal, int dir)
-{
-    struct wal_io *io = wal->store->io;
-    struct segment segment = {
-        .header = {.kind = SEGMENT_APPENDED,
-                   .log = wal->id,
-                   .created_ns = io->ops->realtime_ns(io)},
-    };
-    struct frame_header state = {.timestamp_ns = segment.header.created_ns};
-    char name[SEGMENT_NAME_BYTES];
-    segment_name(name, 0);
-    unsigned flags = WAL_OPEN_WRITE | WAL_OPEN_CREATE | (io->direct ? WAL_OPEN_DIRECT : 0);
-    int handle = io->ops->open_file(io, dir, name, flags);
-    if (handle < 0)
-        return handle;
-    int rc = segment_write_head(wal, handle, &segment, &state, 0);
-    io->ops->close(io, handle);
-    return rc < 0 ? rc : io->ops->sync(io, dir);
-}
-
-static int make_log_in_tmp(struct wal *wal, const char *tmp_name)
-{
-    struct store *store = wal->store;
-    struct wal_io *io = store->io;
-    int rc = io->ops->make_dir(io, store->tmp_dir, tmp_name);
-    if (rc < 0)
-        return rc;
-    int dir = io->ops->open_dir(io, store->tmp_dir, tmp_name);
-    rc = dir < 0 ? dir : write_first_segment(wal, dir);
-    if (dir >= 0)
-        io->ops->close(io, dir);
-    if (rc == 0)
-        rc = io->ops->rename(io, store->tmp_dir, tmp_name, store->logs_dir, wal->name);
-    if (rc < 0)
-        purge_log(io, store->tmp_dir, tmp_name);
-    return rc;
-}
-
-/* Errors: -EEXIST; others: it may stand or not. */
-static int make_log(struct store *store, const char *name, const struct wal_state_update *updates,
-                    size_t update_count)
-{
-    CLEANUP(log_freep) struct wal *wal = log_new(store, name);
-    if (!wal)
-        return -ENOMEM;
-    int rc = store->io->ops->random(store->io, wal->id.bytes, sizeof(wal->id.bytes));
-    for (size_t i = 0; i < update_count && rc == 0; i++)
-        rc = state_change(&wal->state, updates[i].key, updates[i].key_bytes, updates[i].value,
-                          updates[i].value_bytes, 0);
-    if (rc == 0 && wal->state.bytes > WAL_STATE_BYTES_MAX)
-        rc = -E2BIG;
-    if (rc < 0)
-        return rc;
-    state_commit(&wal->state, 0);
-
-    char tmp_name[TMP_NAME_BYTES];
-    hex_of(tmp_name, &wal->id);
-    rc = make_log_in_tmp(wal, tmp_name);
-    if (rc == 0 && !DEFECT(SKIP_CREATE_DIR_SYNC))
-        rc = share_dir_sync(store);
-    return rc;
-}
-
-/* ---- getting a log ---- */
-
-enum get_mode { GET_EXISTING, GET_OR_CREATE, CREATE_ONLY };
-
-struct get {
-    const char *name;
-    enum get_mode mode;
-    const struct wal_state_update *updates;
-    size_t update_count;
-};
-
-static int open_log(struct store *store, struct wal *wal, const struct get *get)
-{
-    int rc = get->mode == CREATE_ONLY ? -ENOENT : log_recover(wal);
-    if (rc == -ENOENT && get->mode != GET_EXISTING) {
-        rc = make_log(store, get->name, get->updates, get->update_count);
-        if (rc == 0)
-            rc = log_recover(wal);
-    }
-    return rc;
-}
-
-/* Makes room in the table by closing a log that nobody holds. The lock is released meanwhile. */
-static int evict_locked(struct store *store)
-{
-    struct wal *wal = store->idle_oldest;
-    if (!wal)
-        return -EMFILE;
-    idle_remove_locked(store, wal);
-    wal->removing = true;
-    pthread_mutex_unlock(&store->lock);
-    close_log(wal);
-    pthread_mutex_lock(&store->lock);
-    remove_locked(store, wal);
-    log_free(wal);
-    pthread_cond_broadcast(&store->changed);
-    return 0;
-}
-
-static int finish_open_locked(struct store *store, struct wal *wal, int rc)
-{
-    wal->opening = false;
-    pthread_cond_broadcast(&store->changed);
-    if (rc < 0) {
-        remove_locked(store, wal);
-        log_free(wal);
-        return rc;
-    }
-    if (store->draining)
-        begin_close(wal, false);
-    else if (wal->mark_due)
-        log_step_later(wal); /* what recovery found without proof gets its mark */
-    return 0;
-}
-
-/* The lock is held on entry and on return. */
-static int get_locked(struct store *store, const struct get *get, struct wal **ret_wal)
-{
-    struct wal *wal;
-    for (;;) {
-        if (store->closing)
-            return -ESHUTDOWN;
-        wal = find_locked(store, get->name);
-        if (wal && (wal->opening || wal->removing)) {
-            pthread_cond_wait(&store->changed, &store->lock);
-            continue;
-        }
-        if (wal || store->open_count < store->config.logs_max)
-            break;
-        int rc = evict_locked(store);
-        if (rc < 0)
-            return rc;
-    }
-    if (wal) {
-        if (get->mode == CREATE_ONLY)
-            return -EEXIST;
-        wal->references++;
-        idle_remove_locked(store, wal);
-        *ret_wal = wal;
-        return 0;
-    }
-
-    wal = log_new(store, get->name);
-    if (!wal)
-        return -ENOMEM;
-    wal->opening = true;
-    wal->references = 1;
-    insert_locked(store, wal);
-    pthread_mutex_unlock(&store->lock);
-    int rc = open_log(store, wal, get);
-    pthread_mutex_lock(&store->lock);
-    rc = finish_open_locked(store, wal, rc);
-    if (rc == 0)
-        *ret_wal = wal;
-    return rc;
-}
-
-static int get(struct store *store, const struct get *get, struct wal **ret_wal)
-{
-    if (!store_name_is_valid(get->name))
-        return -EINVAL;
-    pthread_mutex_lock(&store->lock);
-    int rc = get_locked(store, get, ret_wal);
-    pthread_mutex_unlock(&store->lock);
-    return rc;
-}
-
-int store_get(struct store *store, const char *name, bool create, struct wal **ret_wal)
-{
-    struct get request = {.name = name, .mode = create ? GET_OR_CREATE : GET_EXISTING};
-    return get(store, &request, ret_wal);
-}
-
-int store_create(struct store *store, const char *name, const struct wal_state_update *updates,
-                 size_t update_count, struct wal **ret_wal)
-{
-    struct get request = {name, CREATE_ONLY, updates, update_count};
-    return get(store, &request, ret_wal);
-}
-
-void store_put(struct store *store, struct wal *wal)
-{
-    pthread_mutex_lock(&store->lock);
-    must(wal->references > 0);
-    bool last = --wal->references == 0;
-    bool gone = last && wal->detached;
-    if (last && !gone && !wal->removing)
-        idle_add_locked(store, wal);
-    pthread_mutex_unlock(&store->lock);
-    if (gone)
-        log_free(wal);
-}
-
-/* ---- deleting ---- */
-
-static int move_to_trash(struct store *store, const char *name)
-{
-    struct wal_io *io = store->io;
-    struct wal_uuid id;
-    char trash_name[TMP_NAME_BYTES];
-    int rc = io->ops->random(io, id.bytes, sizeof(id.bytes));
-    if (rc < 0)
-        return rc;
-    hex_of(trash_name, &id);
-    rc = io->ops->rename(io, store->logs_dir, name, store->trash_dir, trash_name);
-    if (rc == 0 && !DEFECT(SKIP_DELETE_DIR_SYNC))
-        rc = share_dir_sync(store);
-    /* Durable. A failure from here on only leaves files in the trash for the next start. */
-    if (rc == 0)
-        purge_log(io, store->trash_dir, trash_name);
-    return rc;
-}
-
-/* Takes the log out of everybody's reach; a log that is not open gets a place holder, so that
- * nobody opens it meanwhile. */
-static struct wal *begin_delete_locked(struct store *store, const char *name)
-{
-    struct wal *wal;
-    while ((wal = find_locked(store, name)) && (wal->opening || wal->removing))
-        pthread_cond_wait(&store->changed, &store->lock);
-    if (!wal) {
-        wal = log_new(store, name);
-        if (!wal)
-            return NULL;
-        wal->closed = true;
-        wal->phase = PHASE_CLOSED;
-        insert_locked(store, wal);
-    }
-    idle_remove_locked(store, wal);
-    wal->removing = true;
-    return wal;
-}
-
-int store_delete(struct store *store, const char *name)
-{
-    if (!store_name_is_valid(name))
-        return -EINVAL;
-    pthread_mutex_lock(&store->lock);
-    struct wal *wal = store->closing ? NULL : begin_delete_locked(store, name);
-    bool closing = store->closing;
-    pthread_mutex_unlock(&store->lock);
-    if (!wal)
-        return closing ? -ESHUTDOWN : -ENOMEM;
-
-    pthread_mutex_lock(&wal->lock);
-    bool is_open = !wal->closed;
-    pthread_mutex_unlock(&wal->lock);
-    if (is_open)
-        close_log(wal);
-    int rc = move_to_trash(store, name);
-
-    pthread_mutex_lock(&store->lock);
-    remove_locked(store, wal);
-    wal->detached = true;
-    bool unused = wal->references == 0;
-    pthread_cond_broadcast(&store->changed);
-    pthread_mutex_unlock(&store->lock);
-    if (unused)
-        log_free(wal);
-    return rc;
-}
-
-int store_reopen(struct store *store, const char *name)
-{
-    if (!store_name_is_valid(name))
-        return -EINVAL;
-    pthread_mutex_lock(&store->lock);
-    struct wal *wal = find_locked(store, name);
-    bool held = wal && !wal->idle;
-    if (wal && !held) {
-        idle_remove_locked(store, wal);
-        wal->removing = true;
-        pthread_mutex_unlock(&store->lock);
-        close_log(wal);
-        pthread_mutex_lock(&store->lock);
-        remove_locked(store, wal);
-        log_free(wal);
-        pthread_cond_broadcast(&store->changed);
-    }
-    pthread_mutex_unlock(&store->lock);
-    if (held)
-        return -EBUSY;
-
-    int rc = store_get(store, name, false, &wal);
-    if (rc == 0)
-        store_put(store, wal);
-    return rc;
-}
-
-/* ---- listing ---- */
-
-struct listing {
-    const char *prefix, *after;
-    char (*names)[NAME_BYTES_MAX + 1];
-    size_t count, capacity;
-};
-
-static int collect_name(void *context, const char *name, bool is_dir)
-{
-    struct listing *listing = context;
-    if (!is_dir || !store_name_is_valid(name) || strcmp(name, listing->after) <= 0 ||
-        strncmp(name, listing->prefix, strlen(listing->prefix)) != 0)
-        return 0;
-    if (listing->count == listing->capacity) {
-        size_t capacity = listing->capacity ? listing->capacity * 2 : 64;
-        void *names = realloc(listing->names, capacity * sizeof(*listing->names));
-        if (!names)
-            return -ENOMEM;
-        listing->names = names;
-        listing->capacity = capacity;
-    }
-    strcpy(listing->names[listing->count++], name);
-    return 0;
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-int store_list(struct store *store, const char *prefix, const char *after,
-               int (*visit)(void *context, const char *name), void *context)
-{
-    struct listing listing = {.prefix = prefix, .after = after};
-    int rc = store->io->ops->list(store->io, store->logs_dir, collect_name, &listing);
-    if (rc == 0 && listing.count > 0)
-        qsort(listing.names, listing.count, sizeof(*listing.names), compare_names);
-    for (size_t i = 0; i < listing.count && rc == 0; i++)
-        rc = visit(context, listing.names[i]);
-    free(listing.names);
-    return rc;
-}
-
 /* ---- closing the store ---- */
 
 static void begin_close_all(struct store *store, bool abandon)
@@ -968,7 +419,7 @@ static void begin_close_all(struct store *store, bool abandon)
     for (size_t i = 0; i < store->bucket_count; i++) {
         for (struct wal *wal = store->buckets[i]; wal; wal = wal->next_in_bucket) {
             if (!wal->opening && !wal->removing)
-                begin_close(wal, abandon);
+                log_begin_close(wal, abandon);
         }
     }
     pthread_mutex_unlock(&store->lock);
@@ -997,7 +448,7 @@ int store_close(struct store *store, uint64_t drain_timeout_us)
         while (store->buckets[i]) {
             struct wal *wal = store->buckets[i];
             must(wal->references == 0 && !wal->opening && !wal->removing);
-            int rc = wait_closed(wal, abandoned ? UINT64_MAX : deadline);
+            int rc = log_wait_closed(wal, abandoned ? UINT64_MAX : deadline);
             if (rc == -ETIMEDOUT && !abandoned) {
                 abandoned = true;
                 begin_close_all(store, true);
@@ -1006,7 +457,7 @@ int store_close(struct store *store, uint64_t drain_timeout_us)
             must(rc == 0);
             if (wal->failed && result == 0)
                 result = wal->failed;
-            remove_locked(store, wal);
+            registry_remove_locked(store, wal);
             log_free(wal);
         }
     }
