@@ -108,6 +108,7 @@ static struct batch *take_all_locked(struct wal *wal)
 
 static void wake_waiters_locked(struct wal *wal)
 {
+    wal->committer->has_news = true;
     if (wal->waiters > 0)
         pthread_cond_broadcast(&wal->decided);
 }
@@ -360,6 +361,10 @@ static void trim_early(struct wal *wal)
 static void write_held(struct wal *wal)
 {
     struct batch *batch = wal->held;
+    if (wal->committer->ring_error < 0) {
+        log_fail(wal, wal->committer->ring_error);
+        return;
+    }
 #ifdef WAL_PLANTED_DEFECTS
     if (DEFECT(TRIM_BEFORE_COMMIT) && batch->trim_before > 0)
         trim_early(wal);
@@ -402,7 +407,8 @@ static void write_held(struct wal *wal)
 
 static bool can_mark(struct wal *wal)
 {
-    return wal->write_position + WAL_BLOCK_BYTES <= wal->space_end && log_open_handle(wal) == 0;
+    return wal->committer->ring_error == 0 &&
+           wal->write_position + WAL_BLOCK_BYTES <= wal->space_end && log_open_handle(wal) == 0;
 }
 
 /* Writes a frame without items that proves the one before it durable. False: not now. */
@@ -444,7 +450,7 @@ static void finish_close(struct wal *wal, int failed)
     wal->phase = PHASE_CLOSED;
     pthread_mutex_lock(&wal->lock);
     wal->closed = true;
-    pthread_cond_broadcast(&wal->decided);
+    wake_waiters_locked(wal);
     pthread_mutex_unlock(&wal->lock);
 }
 
@@ -512,7 +518,7 @@ void log_step(struct wal *wal)
     bool closing = wal->closing;
     int failed = wal->failed;
     if (wal->closed) /* whoever waits to free it waits for the ready list, too */
-        pthread_cond_broadcast(&wal->decided);
+        wake_waiters_locked(wal);
     pthread_mutex_unlock(&wal->lock);
 
     if (!idle)

@@ -174,10 +174,10 @@ static void run_timers(struct committer *committer)
     uint64_t now = store_now_us(committer->store);
     struct timer_list *lists[] = {&committer->delayed, &committer->idle};
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
-        while (lists[i]->first && lists[i]->first->timer_us <= now && has_room(committer)) {
+        while (lists[i]->first && lists[i]->first->timer_us <= now) {
             struct wal *wal = lists[i]->first;
             timer_clear(wal);
-            log_step(wal);
+            log_step_later(wal); /* never at once: it may be on the ready list already */
         }
     }
 }
@@ -377,17 +377,19 @@ int committer_run(struct committer *committer, uint64_t timeout_us)
         atomic_store_explicit(&committer->has_driver, true, memory_order_release);
     }
     must(committer_is_mine(committer));
-    int rc = ensure_ring(committer);
-    if (rc < 0)
-        return rc;
+    /* Without a ring nothing is written, but what waits is failed and logs can be closed. */
+    committer->ring_error = ensure_ring(committer);
 
     committer->decided = 0;
+    committer->has_news = false;
     run_own_chores(committer);
     finish_chores(committer);
     run_timers(committer);
     run_ready(committer);
 
-    if (committer->decided > 0)
+    if (committer->ring_error < 0)
+        return committer->ring_error;
+    if (committer->has_news) /* the caller may have waited for just that */
         timeout_us = 0;
     struct wal_op *op =
         committer->store->io->ops->ring_wait(committer->ring, sleep_time(committer, timeout_us));

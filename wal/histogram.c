@@ -14,7 +14,7 @@ static unsigned bucket_index(uint64_t value_us)
 
     /* What is left of the value after this shift lies in [STEPS, 2 * STEPS). */
     unsigned shift = 63u - (unsigned)__builtin_clzll(value_us) - STEPS_LOG2;
-    uint64_t index = shift * STEPS + (value_us >> shift);
+    uint64_t index = (uint64_t)shift * STEPS + (value_us >> shift);
 
     return (unsigned)min_u64(index, HISTOGRAM_BUCKETS - 1);
 }

@@ -5,10 +5,6 @@
  * synchronous half could do better. The exception is io_file_write_once(), which serves the
  * asynchronous half: there a short write is a result, and commit.c decides what it means.
  */
-#include "wal/io_file.h"
-
-#include "wal/base.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +17,9 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "wal/base.h"
+#include "wal/io_file.h"
 
 _Static_assert(WAL_IO_CWD == AT_FDCWD, "io.h promises that paths work");
 

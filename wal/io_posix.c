@@ -11,9 +11,6 @@
  * Writes without a sync and allocations are nobody's latency: a worker takes them after the durable
  * writes, and half of the pool is kept free of them.
  */
-#include "wal/base.h"
-#include "wal/io_file.h"
-
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -22,6 +19,9 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "wal/base.h"
+#include "wal/io_file.h"
 
 #define WORKERS_MAX 16u
 #define BACKGROUND_MAX (WORKERS_MAX / 2)

@@ -16,9 +16,6 @@
  * The kernel may refuse a submission for now (-EAGAIN, -EBUSY): completions are reaped and it is
  * tried again, for a while. What it will not take even so comes back with -EAGAIN as its result.
  */
-#include "wal/base.h"
-#include "wal/io_file.h"
-
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
@@ -28,6 +25,9 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "wal/base.h"
+#include "wal/io_file.h"
 
 /* Room for a linked pair beside the entry that listens for ring_wake(). */
 #define ENTRIES_MIN 4u
@@ -266,6 +266,18 @@ static void clear_poll_fd(struct wal_ring *ring)
         (void)!read(ring->poll_fd, &count, sizeof(count));
 }
 
+/*
+ * The kernel does a limited amount of deferred work in one call, of which some completes nothing
+ * (the start of a linked sync), and what it leaves over it does not signal again: before a caller
+ * goes to sleep on poll_fd, none may be left. The ring's descriptor tells, to one who asks.
+ */
+static bool has_deferred_work(const struct wal_ring *ring)
+{
+    struct pollfd pollfd = {.fd = ring->uring.ring_fd, .events = POLLIN};
+
+    return poll(&pollfd, 1, 0) > 0;
+}
+
 /* Hands over what is prepared and sleeps until something completes. */
 static int enter(struct wal_ring *ring, uint64_t sleep_us)
 {
@@ -281,7 +293,7 @@ static int enter(struct wal_ring *ring, uint64_t sleep_us)
         struct pollfd pollfd = {.fd = ring->poll_fd, .events = POLLIN};
         int rc = io_uring_submit_and_get_events(&ring->uring);
 
-        if (rc < 0 || io_uring_cq_ready(&ring->uring) > 0)
+        if (rc < 0 || has_deferred_work(ring))
             return rc;
         (void)ppoll(&pollfd, 1, sleep_us == UINT64_MAX ? NULL : &limit, NULL);
         clear_poll_fd(ring);
@@ -359,9 +371,7 @@ static struct wal_op *uring_wait(struct wal_ring *ring, uint64_t timeout_us)
         reaped = reap(ring);
         step = after_enter(ring, answer, reaped > 0 || io_uring_sq_ready(&ring->uring) < ready,
                            &refusals);
-        /* The kernel completes a limited number at a time, and signals poll_fd for new ones only:
-         * before the caller goes to sleep on it, none may be left. */
-        if (step == STEP_ON && (!prepared || (polled && reaped > 0)))
+        if (step == STEP_ON && (!prepared || (polled && has_deferred_work(ring))))
             step = STEP_AGAIN;
     } while (step == STEP_AGAIN ||
              (step == STEP_ON && !has_news(ring) && time_left(timeout_us, begin_us) > 0));
@@ -389,8 +399,8 @@ static void uring_wake(struct wal_ring *ring)
 
 /*
  * An eventfd of its own. The ring's descriptor will not do: with IORING_SETUP_DEFER_TASKRUN a
- * completion stays unposted until its thread enters the kernel for it, and does not wake who polls
- * the ring (seen on 6.18). A registered eventfd is signalled all the same.
+ * completion is not posted before the ring's thread enters the kernel for it, and who sleeps in
+ * poll() on the ring is not woken for that (6.18). A registered eventfd is signalled all the same.
  */
 static int uring_poll_fd(struct wal_ring *ring)
 {

@@ -223,10 +223,12 @@ struct committer {
 
     /* Its thread only. */
     struct chore *chores, **chores_end; /* when there is no worker */
+    int ring_error; /* why there is no ring; 0 once there is */
     unsigned in_flight;
     struct timer_list delayed, idle;
     struct wal *newest_handle, *oldest_handle;
     unsigned handles;
+    bool has_news;    /* something was decided or closed in this pass */
     unsigned decided; /* commits decided in this pass */
 
     _Atomic uint64_t rounds, writes;
@@ -295,7 +297,8 @@ int log_open_dir(struct wal *wal);
 
 /* ---- commit.c: committer's thread only ---- */
 
-/* Does the next thing for a log: whatever its queue, timers and phase ask for. */
+/* Does the next thing for a log: whatever its queue, timers and phase ask for. Only for a log that
+ * was just taken off the ready list. */
 void log_step(struct wal *wal);
 /* Puts the log on the ready list, to be stepped in its turn. */
 void log_step_later(struct wal *wal);
@@ -371,7 +374,7 @@ void timer_clear(struct wal *wal);
 /* Starts closing: no more appends, what is queued is committed, or refused if `abandon`. */
 void log_begin_close(struct wal *wal, bool abandon);
 /* Returns when the committer has done with the log and will not touch it again.
- * Errors: -ETIMEDOUT; from making the ring of a committer that never ran. */
+ * Errors: -ETIMEDOUT. */
 int log_wait_closed(struct wal *wal, uint64_t deadline_us);
 /* Takes a log out of the table; the caller holds the store's lock. */
 void registry_remove_locked(struct store *store, struct wal *wal);

@@ -110,13 +110,13 @@ void log_begin_close(struct wal *wal, bool abandon)
 }
 
 /* Returns when the committer has done with the log and will not touch it again.
- * Errors: -ETIMEDOUT; from making the ring of a committer that never ran. */
+ * Errors: -ETIMEDOUT. */
 int log_wait_closed(struct wal *wal, uint64_t deadline_us)
 {
     int rc = 0;
     pthread_mutex_lock(&wal->lock);
     wal->waiters++;
-    while ((!wal->closed || wal->ready) && rc == 0)
+    while ((!wal->closed || wal->ready) && rc != -ETIMEDOUT)
         rc = committer_wait_locked(wal, deadline_us);
     wal->waiters--;
     bool closed = wal->closed && !wal->ready;

@@ -6,6 +6,7 @@
 #include "wal/store.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -82,26 +83,44 @@ static void say(char *ret_reason, const char *what, int error)
         snprintf(ret_reason, 256, "%s: %s", what, strerror(-error));
 }
 
-static int make_data_dir(const char *path)
+/* Syncs the directory that holds the data directory. It is done even if that stood already: the
+ * process that made it may have been killed before it came to this. */
+static int sync_parent(struct wal_io *io, const char *path)
 {
-    struct wal_io *io;
-    int rc = wal_io_posix_new(false, &io);
-    if (rc < 0)
-        return rc;
-    rc = io->ops->make_dir(io, WAL_IO_CWD, path);
-    io->ops->free(io);
-    return rc == -EEXIST ? 0 : rc;
+    char *copy = strdup(path);
+    if (!copy)
+        return -ENOMEM;
+    int parent = io->ops->open_dir(io, WAL_IO_CWD, dirname(copy));
+    free(copy);
+    if (parent == -EACCES)
+        return 0; /* not ours to read, so somebody else made what stands in it */
+    if (parent < 0)
+        return parent;
+    int rc = io->ops->sync(io, parent);
+    io->ops->close(io, parent);
+    return rc;
+}
+
+static int make_data_dir(struct wal_io *io, const char *path)
+{
+    int rc = io->ops->make_dir(io, WAL_IO_CWD, path);
+    return rc < 0 && rc != -EEXIST ? rc : sync_parent(io, path);
 }
 
 static int choose_io(struct store *store, const char *path, char *ret_reason)
 {
     if (store->config.custom_io) {
         store->io = store->config.custom_io;
-        int rc = store->io->ops->make_dir(store->io, WAL_IO_CWD, path);
-        return rc == -EEXIST ? 0 : rc;
+        return make_data_dir(store->io, path);
     }
 
-    int rc = make_data_dir(path);
+    /* The probe writes into the directory, so it has to be there before the backend is known. */
+    struct wal_io *plain;
+    int rc = wal_io_posix_new(false, &plain);
+    if (rc == 0) {
+        rc = make_data_dir(plain, path);
+        plain->ops->free(plain);
+    }
     if (rc < 0) {
         say(ret_reason, path, rc);
         return rc;

@@ -285,7 +285,6 @@ static struct batch *batch_for_locked(struct wal *wal, const struct request *req
     struct batch *batch = batch_new();
     if (!batch)
         return NULL;
-    batch->opened_us = store_now_us(wal->store);
     if (last)
         last->next = batch;
     else
@@ -427,6 +426,8 @@ static int queue_locked(struct wal *wal, const struct request *request, struct w
     struct wal_io *io = wal->store->io;
     uint64_t timestamp_ns = max_u64(io->ops->realtime_ns(io), wal->last_timestamp_ns);
     wal->last_timestamp_ns = timestamp_ns;
+    if (batch->item_count == 0)
+        batch->opened_us = store_now_us(wal->store);
     if (batch->record_count == 0)
         batch->base_offset = wal->next_offset;
     *token = (struct wal_token){.begin = wal->next_offset,
@@ -522,32 +523,6 @@ int wal_append(struct wal *wal, const struct wal_record *records, size_t count,
     if (crcs != crcs_inline)
         free(crcs);
     return rc;
-}
-
-int wal_trim(struct wal *wal, uint64_t before, struct wal_handler *handler,
-             struct wal_token *ret_token)
-{
-    /* Pairs with the store in commit.c; the bound only rises, so it may be checked without the
-     * lock. */
-    if (before > atomic_load_explicit(&wal->committed_offset, memory_order_acquire))
-        return -ERANGE;
-
-    struct request request = {.trim_before = before, .expected_offset = WAL_ANY_OFFSET};
-    pthread_mutex_lock(&wal->lock);
-    bool nothing_to_do = before <= wal->first_offset;
-    int rc = refuses_appends_locked(wal);
-    pthread_mutex_unlock(&wal->lock);
-    if (rc < 0)
-        return rc;
-    if (nothing_to_do) {
-        if (handler)
-            return wal_flush_async(wal, handler);
-        if (ret_token)
-            *ret_token = (struct wal_token){0};
-        return 0;
-    }
-    rc = measure_updates(&request);
-    return rc < 0 ? rc : queue_request(wal, &request, handler, ret_token);
 }
 
 /* ---- waiting ---- */
@@ -652,7 +627,8 @@ int wal_flush(struct wal *wal, uint64_t timeout_us)
     return status;
 }
 
-int wal_flush_async(struct wal *wal, struct wal_handler *handler)
+/* Queues a barrier: a batch, or the end of one, that holds nothing but a handler. */
+static int queue_barrier(struct wal *wal, struct wal_handler *handler, struct wal_token *ret_token)
 {
     pthread_mutex_lock(&wal->lock);
     int rc = refuses_appends_locked(wal);
@@ -667,6 +643,8 @@ int wal_flush_async(struct wal *wal, struct wal_handler *handler)
         struct wal_token token = {wal->next_offset, wal->next_offset, ++wal->last_ticket};
         batch->last_ticket = token.ticket;
         add_handler(batch, handler, token);
+        if (ret_token)
+            *ret_token = token;
         wal->hurry = true;
         tell = claim_ready_locked(wal);
     }
@@ -674,6 +652,39 @@ int wal_flush_async(struct wal *wal, struct wal_handler *handler)
     if (tell)
         committer_ready(wal->committer, wal);
     return rc;
+}
+
+int wal_flush_async(struct wal *wal, struct wal_handler *handler)
+{
+    return queue_barrier(wal, handler, NULL);
+}
+
+/* ---- trimming ---- */
+
+int wal_trim(struct wal *wal, uint64_t before, struct wal_handler *handler,
+             struct wal_token *ret_token)
+{
+    /* Pairs with the store in commit.c; the bound only rises, so it may be checked without the
+     * lock. */
+    if (before > atomic_load_explicit(&wal->committed_offset, memory_order_acquire))
+        return -ERANGE;
+
+    struct request request = {.trim_before = before, .expected_offset = WAL_ANY_OFFSET};
+    pthread_mutex_lock(&wal->lock);
+    bool nothing_to_do = before <= wal->first_offset;
+    int rc = refuses_appends_locked(wal);
+    pthread_mutex_unlock(&wal->lock);
+    if (rc < 0)
+        return rc;
+    if (nothing_to_do) {
+        if (handler)
+            return queue_barrier(wal, handler, ret_token);
+        if (ret_token)
+            *ret_token = (struct wal_token){0}; /* decided long ago */
+        return 0;
+    }
+    rc = measure_updates(&request);
+    return rc < 0 ? rc : queue_request(wal, &request, handler, ret_token);
 }
 
 /* ---- state ---- */
