@@ -426,26 +426,26 @@ static int next_in_frame(struct wal_cursor *cursor, struct wal_entry *entry)
     return -ENODATA;
 }
 
-static int below_first(struct wal_cursor *cursor)
+static int below_first(const struct wal_cursor *cursor)
 {
-    pthread_mutex_lock(&cursor->wal->lock);
-    bool below = cursor->offset < cursor->wal->first_offset;
-    pthread_mutex_unlock(&cursor->wal->lock);
-    return below ? -ERANGE : 0;
+    return cursor->offset < atomic_load_explicit(&cursor->wal->first_offset, memory_order_acquire)
+               ? -ERANGE
+               : 0;
 }
 
 int wal_cursor_next(struct wal_cursor *cursor, struct wal_entry *ret_entry)
 {
     for (;;) {
         *ret_entry = (struct wal_entry){.offset = cursor->offset};
+        int rc = below_first(cursor);
+        if (rc < 0)
+            return rc;
         if (cursor->in_frame) {
-            int rc = next_in_frame(cursor, ret_entry);
+            rc = next_in_frame(cursor, ret_entry);
             if (rc != -ENODATA)
                 return rc;
         }
-        int rc = below_first(cursor);
-        if (rc == 0)
-            rc = find_frame(cursor, ret_entry);
+        rc = find_frame(cursor, ret_entry);
         if (rc == -ENOENT) {
             /* The file was removed between looking it up and opening it: trimmed, or deleted. */
             leave_segment(cursor);

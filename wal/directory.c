@@ -160,8 +160,13 @@ int dir_make_log(struct store *store, const char *name, const struct wal_state_u
     char tmp_name[TMP_NAME_BYTES];
     hex_of(tmp_name, &wal->id);
     rc = make_log_in_tmp(wal, tmp_name);
-    if (rc == 0 && !DEFECT(SKIP_CREATE_DIR_SYNC))
-        rc = share_dir_sync(store);
+    if (rc < 0 || DEFECT(SKIP_CREATE_DIR_SYNC))
+        return rc;
+    rc = share_dir_sync(store);
+    /* A name that may be lost must not be found by anybody: undo it by a change of its own. The files
+     * stay for the next start, which syncs before it empties tmp. */
+    if (rc < 0)
+        store->io->ops->rename(store->io, store->logs_dir, name, store->tmp_dir, tmp_name);
     return rc;
 }
 

@@ -118,7 +118,6 @@ struct wal {
     uint64_t queue_records; /* in flight included, as the next one */
     uint64_t queue_bytes;
     uint64_t next_offset;
-    uint64_t first_offset;
     uint64_t last_ticket;    /* given out */
     uint64_t decided_ticket; /* up to here durable or refused */
     uint64_t last_timestamp_ns;
@@ -148,6 +147,7 @@ struct wal {
 
     /* Written under lock, read by anyone. */
     _Atomic uint64_t committed_offset;
+    _Atomic uint64_t first_offset;
 
     /* Guarded by the committer's lock. */
     struct wal *next_ready;

@@ -81,7 +81,13 @@ static int name_next(struct wal *wal, int dir, struct segment *segment)
     if (rc < 0)
         return rc;
     wal->rotate_named = true;
-    return DEFECT(SKIP_ROTATE_DIR_SYNC) ? 0 : io->ops->sync(io, dir);
+    rc = DEFECT(SKIP_ROTATE_DIR_SYNC) ? 0 : io->ops->sync(io, dir);
+    if (rc < 0) {
+        /* The change may be lost and yet be shown until the next boot, and the next sync may call
+         * it a success. Undoing it is a new change, which recovery syncs before it goes on. */
+        io->ops->rename(io, dir, name, dir, NEXT_SEGMENT_NAME);
+    }
+    return rc;
 }
 
 static int make_segment(struct wal *wal, int dir, struct segment *segment)

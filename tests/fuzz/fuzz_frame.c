@@ -122,6 +122,8 @@ static uint32_t check_items(const uint8_t *body, uint32_t body_bytes,
         uint8_t *again = allocate(size);
 
         must(walk.position == begin + size && walk.position <= body_bytes);
+        must(item.kind >= ITEM_RECORD && item.kind <= ITEM_TRIM);
+        must(item.kind != ITEM_TRIM || item.data_bytes == 8);
         must((const uint8_t *)item.attributes == body + begin + ITEM_HEADER_BYTES);
         must((const uint8_t *)item.data == (const uint8_t *)item.attributes + item.attribute_bytes);
         ret_found->items_crc = item_encode(&item, ret_found->items_crc, again);
@@ -194,6 +196,12 @@ static void check_frame_header(struct frame_header header, uint64_t salt, uint64
     must(header.record_count <= header.item_count);
     must(header.base_offset + header.record_count >= header.base_offset);
     must(header.base_bytes + header.body_bytes >= header.base_bytes);
+    must(header.body_bytes % 8 == 0 && (header.item_count > 0 || header.body_bytes == 0));
+    must(header.durable_frame <= header.frame_no);
+    must(header.zero_sectors <= (FRAME_HEADER_BYTES + header.body_bytes) / WAL_SECTOR_BYTES);
+    must(header.flags < 2 * FRAME_CLEAN);
+    must(!(header.flags & FRAME_CLEAN) || (header.flags & FRAME_MARK));
+    must(!(header.flags & FRAME_MARK) || header.item_count == 0);
     frame_header_encode(&header, salt, again);
     must(header.crc == crc);
     must(memcmp(again, bytes, sizeof(again)) == 0);
@@ -220,6 +228,7 @@ static void check_body(const struct frame_header *header, const uint8_t *body)
 
 static void fuzz_frame(struct input input, unsigned repairs)
 {
+    static const uint8_t zeros[FRAME_HEADER_BYTES];
     uint64_t salt = input_number(&input, 8);
     uint64_t position = input_number(&input, 8);
     uint8_t *bytes = allocate(FRAME_HEADER_BYTES);
@@ -227,7 +236,7 @@ static void fuzz_frame(struct input input, unsigned repairs)
     uint32_t body_bytes;
     struct frame_header header;
     struct frame_header found;
-    struct frame_header untouched;
+    uint8_t untouched[sizeof(header)];
 
     input_take(&input, bytes, FRAME_HEADER_BYTES);
     body_bytes = (uint32_t)input.size;
@@ -241,7 +250,7 @@ static void fuzz_frame(struct input input, unsigned repairs)
     repair_frame_header(bytes, repairs, salt, position, readable, &found);
 
     memset(&header, 0x5a, sizeof(header));
-    memcpy(&untouched, &header, sizeof(header));
+    memset(untouched, 0x5a, sizeof(untouched));
 
     int error = frame_header_decode(&header, salt, position, bytes);
 
@@ -251,7 +260,8 @@ static void fuzz_frame(struct input input, unsigned repairs)
             check_body(&header, body);
     } else {
         must(error == -EBADMSG || error == -ENODATA || error == -EPROTONOSUPPORT);
-        must(memcmp(&header, &untouched, sizeof(header)) == 0);
+        must(memcmp(untouched, (const uint8_t *)&header, sizeof(header)) == 0);
+        must((error == -ENODATA) == (memcmp(bytes, zeros, sizeof(zeros)) == 0));
     }
     free(body);
     free(bytes);
@@ -407,6 +417,7 @@ static void fuzz_items_to_write(struct input input)
     uint8_t *body = frame + FRAME_HEADER_BYTES;
     uint8_t *next = body;
 
+    memset(body, 0xaa, header.body_bytes); /* the padding of items is for item_encode() to write */
     for (uint32_t i = 0; i < header.item_count; i++) {
         header.items_crc = item_encode(&items[i], header.items_crc, next);
         next += item_bytes(items[i].attribute_bytes, items[i].data_bytes);
