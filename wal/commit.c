@@ -324,12 +324,7 @@ static void submit_frame(struct wal *wal, uint8_t *frame)
 {
     struct frame_header *header = &wal->frame;
     uint64_t bytes = frame_bytes(header->body_bytes);
-    uint64_t used = (uint64_t)FRAME_HEADER_BYTES + header->body_bytes;
-    memset(frame + used, 0, bytes - used);
-    memset(frame, 0, FRAME_HEADER_BYTES);
-    /* The header itself is never a zero sector, whatever it will hold. */
-    frame[0] = 1;
-    header->zero_sectors = frame_zero_sectors(frame, header->body_bytes);
+    frame_finish(header, frame);
     frame_header_encode(header, wal->active->header.salt, frame);
 
     wal->commit.attempts = 0;
@@ -599,14 +594,11 @@ int log_state_frame(struct wal *wal, struct frame_header *header, uint64_t salt,
     write_state_locked(wal, &writer);
     pthread_mutex_unlock(&wal->lock);
 
-    uint64_t used = (uint64_t)FRAME_HEADER_BYTES + writer.body_bytes;
-    memset(frame + used, 0, frame_bytes(writer.body_bytes) - used);
-    memset(frame, 0xff, FRAME_HEADER_BYTES);
     header->flags = FRAME_STATE;
     header->body_bytes = writer.body_bytes;
     header->items_crc = writer.items_crc;
     header->item_count = writer.item_count;
-    header->zero_sectors = frame_zero_sectors(frame, writer.body_bytes);
+    frame_finish(header, frame);
     frame_header_encode(header, salt, frame);
     *ret_frame = frame;
     *ret_capacity = capacity;

@@ -122,6 +122,13 @@ static int write_first_segment(struct wal *wal, int dir)
     return rc < 0 ? rc : io->ops->sync(io, dir);
 }
 
+/* A name that may be lost must not be found by anybody: undo it by a change of its own. The files
+ * stay for the next start, which syncs before it empties tmp. */
+static void take_back(struct store *store, const char *name, const char *tmp_name)
+{
+    store->io->ops->rename(store->io, store->logs_dir, name, store->tmp_dir, tmp_name);
+}
+
 static int make_log_in_tmp(struct wal *wal, const char *tmp_name)
 {
     struct store *store = wal->store;
@@ -135,8 +142,9 @@ static int make_log_in_tmp(struct wal *wal, const char *tmp_name)
         io->ops->close(io, dir);
     if (rc == 0)
         rc = io->ops->rename(io, store->tmp_dir, tmp_name, store->logs_dir, wal->name);
-    if (rc < 0)
-        purge_log(io, store->tmp_dir, tmp_name);
+    /* A rename may answer with an error and have happened all the same. */
+    if (rc < 0 && purge_log(io, store->tmp_dir, tmp_name) == -ENOENT)
+        take_back(store, wal->name, tmp_name);
     return rc;
 }
 
@@ -163,10 +171,8 @@ int dir_make_log(struct store *store, const char *name, const struct wal_state_u
     if (rc < 0 || DEFECT(SKIP_CREATE_DIR_SYNC))
         return rc;
     rc = share_dir_sync(store);
-    /* A name that may be lost must not be found by anybody: undo it by a change of its own. The files
-     * stay for the next start, which syncs before it empties tmp. */
     if (rc < 0)
-        store->io->ops->rename(store->io, store->logs_dir, name, store->tmp_dir, tmp_name);
+        take_back(store, name, tmp_name);
     return rc;
 }
 

@@ -33,8 +33,8 @@ struct disk_segment_header {
     uint64_t base_frame_le;
     uint64_t salt_le;
     uint64_t prev_end_le;
-    uint32_t prev_crc_le;
     uint64_t created_ns_le;
+    uint32_t prev_crc_le;
     uint8_t reserved[4000]; /* zeros */
     uint32_t crc_le;        /* of all bytes before it */
 } __attribute__((packed));
@@ -42,7 +42,7 @@ struct disk_segment_header {
 _Static_assert(sizeof(struct disk_segment_header) == WAL_BLOCK_BYTES, "on-disk layout");
 _Static_assert(offsetof(struct disk_segment_header, log) == 16, "on-disk layout");
 _Static_assert(offsetof(struct disk_segment_header, salt_le) == 64, "on-disk layout");
-_Static_assert(offsetof(struct disk_segment_header, created_ns_le) == 84, "on-disk layout");
+_Static_assert(offsetof(struct disk_segment_header, created_ns_le) == 80, "on-disk layout");
 _Static_assert(offsetof(struct disk_segment_header, reserved) == 92, "on-disk layout");
 _Static_assert(offsetof(struct disk_segment_header, crc_le) == 4092, "on-disk layout");
 
@@ -63,7 +63,8 @@ struct disk_frame_header {
     uint16_t flags_le;
     uint16_t version_le;
     uint32_t zero_sectors_le;
-    uint8_t reserved[12]; /* zeros */
+    uint8_t reserved[8]; /* zeros */
+    uint8_t end_mark[4]; /* FRAME_END_MARK each */
 } __attribute__((packed));
 
 _Static_assert(sizeof(struct disk_frame_header) == FRAME_HEADER_BYTES, "on-disk layout");
@@ -226,6 +227,7 @@ void frame_header_encode(struct frame_header *header, uint64_t salt, void *bytes
         .flags_le = htole16(header->flags),
         .version_le = htole16(WAL_FORMAT_VERSION),
         .zero_sectors_le = htole32(header->zero_sectors),
+        .end_mark = {FRAME_END_MARK, FRAME_END_MARK, FRAME_END_MARK, FRAME_END_MARK},
     };
 
     header->crc = frame_header_crc(&disk, salt);
@@ -267,6 +269,7 @@ int frame_header_decode(struct frame_header *ret_header, uint64_t salt, uint64_t
     };
 
     if (header.position != position || !is_zero(disk.reserved, sizeof(disk.reserved)) ||
+        disk.end_mark[sizeof(disk.end_mark) - 1] != FRAME_END_MARK ||
         !frame_header_is_sound(&header))
         return -EBADMSG;
 
@@ -287,11 +290,38 @@ uint32_t frame_zero_sectors(const void *frame, uint32_t body_bytes)
     return count;
 }
 
-bool frame_padding_is_zero(const void *frame, uint32_t body_bytes)
+void frame_finish(struct frame_header *header, void *frame)
 {
-    uint64_t end = (uint64_t)FRAME_HEADER_BYTES + body_bytes;
+    uint8_t *bytes = frame;
+    uint64_t end = (uint64_t)FRAME_HEADER_BYTES + header->body_bytes;
+    uint64_t last = frame_bytes(header->body_bytes) - 1;
 
-    return is_zero((const uint8_t *)frame + end, frame_bytes(body_bytes) - end);
+    memset(bytes + end, 0, last - end);
+    bytes[last] = FRAME_END_MARK;
+    /* The sector of the header is never a zero one, whatever the rest of it will be. */
+    memset(bytes, FRAME_END_MARK, FRAME_HEADER_BYTES);
+    header->zero_sectors = frame_zero_sectors(frame, header->body_bytes);
+}
+
+bool frame_can_be_torn(const struct frame_header *header, const void *frame)
+{
+    const uint8_t *bytes = frame;
+
+    if (header)
+        return bytes[frame_bytes(header->body_bytes) - 1] == 0 ||
+               frame_zero_sectors(frame, header->body_bytes) > header->zero_sectors;
+    /* Without its first sector, or stopped within its header. */
+    return bytes[FRAME_HEADER_BYTES - 1] == 0 &&
+           is_zero(bytes + FRAME_HEADER_BYTES, WAL_SECTOR_BYTES - FRAME_HEADER_BYTES);
+}
+
+bool frame_padding_is_intact(const void *frame, uint32_t body_bytes)
+{
+    const uint8_t *bytes = frame;
+    uint64_t end = (uint64_t)FRAME_HEADER_BYTES + body_bytes;
+    uint64_t last = frame_bytes(body_bytes) - 1;
+
+    return is_zero(bytes + end, last - end) && bytes[last] == FRAME_END_MARK;
 }
 
 uint32_t item_crc(const void *attributes, uint32_t attribute_bytes, const void *data,

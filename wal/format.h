@@ -96,10 +96,14 @@ void segment_header_encode(const struct segment_header *header, void *block);
  *   -EPROTONOSUPPORT  whole, but of a newer version or an unknown kind */
 int segment_header_decode(struct segment_header *ret_header, const void *block);
 
-/* Bytes that a frame takes in the file, a multiple of WAL_BLOCK_BYTES. */
+/* The last byte of a frame, at the end of its last block, and the last bytes of a frame header. A
+ * write that stopped early, at whatever byte, leaves zeros there; a flipped bit does not. */
+#define FRAME_END_MARK 0xa5
+
+/* Bytes that a frame takes in the file, end mark included: a multiple of WAL_BLOCK_BYTES. */
 static inline uint64_t frame_bytes(uint32_t body_bytes)
 {
-    return ((uint64_t)FRAME_HEADER_BYTES + body_bytes + WAL_BLOCK_BYTES - 1) &
+    return ((uint64_t)FRAME_HEADER_BYTES + body_bytes + 1 + WAL_BLOCK_BYTES - 1) &
            ~(uint64_t)(WAL_BLOCK_BYTES - 1);
 }
 
@@ -115,10 +119,19 @@ void frame_header_encode(struct frame_header *header, uint64_t salt, void *bytes
 int frame_header_decode(struct frame_header *ret_header, uint64_t salt, uint64_t position,
                         const void *bytes);
 
+/* Prepares a frame whose body stands in place: zeros behind the body, the end mark, and
+ * header->zero_sectors. frame_header_encode() comes next. `frame` has frame_bytes() bytes. */
+void frame_finish(struct frame_header *header, void *frame);
+
 /* How many of the sectors that overlap the first FRAME_HEADER_BYTES + body_bytes of the frame are
- * all zero. A torn write into fresh space leaves more of them than the header says; a damaged frame
- * does not. `frame` has frame_bytes(body_bytes) bytes. */
+ * all zero. */
 uint32_t frame_zero_sectors(const void *frame, uint32_t body_bytes);
+
+/* Whether a frame that is not whole can be what a write left that never ended: written into zeros,
+ * each sector as it was to be or still zero, or the write stopped at some byte. What cannot is
+ * damage to something that had been whole. `header` is NULL where the header does not decode; then
+ * only the first sector of `frame` is looked at, otherwise frame_bytes() of it. */
+bool frame_can_be_torn(const struct frame_header *header, const void *frame);
 
 /* Bytes an item takes in a body, a multiple of 8. */
 static inline uint64_t item_bytes(uint32_t attribute_bytes, uint64_t data_bytes)
@@ -156,8 +169,8 @@ bool item_is_intact(const struct item *item);
  *   -EBADMSG  it is not */
 int frame_body_verify(const struct frame_header *header, const void *body, bool deep);
 
-/* Whether the bytes from the end of the body to the end of the frame are zero, as written. */
-bool frame_padding_is_zero(const void *frame, uint32_t body_bytes);
+/* Whether the bytes from the end of the body to the end of the frame are as written. */
+bool frame_padding_is_intact(const void *frame, uint32_t body_bytes);
 
 /* Attributes: a list of {type u16, bytes u16, value}, not padded. */
 

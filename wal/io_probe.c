@@ -17,6 +17,10 @@
 
 #define REASON_BYTES sizeof(((struct wal_io *)NULL)->reason)
 
+/* A ring as large as a store's is by default: a smaller one could fit the limit of locked memory
+ * where that does not. */
+#define PROBE_RING_ENTRIES 256
+
 /* Where a candidate failed, which tells much about why. */
 enum probe_step { PROBE_NEW, PROBE_DIR, PROBE_FILE, PROBE_RING, PROBE_WRITE, PROBE_DONE };
 
@@ -138,7 +142,7 @@ static int probe_write(struct wal_io *io, int handle, enum probe_step *step)
     int rc;
 
     *step = PROBE_RING;
-    rc = io->ops->ring_new(io, 4, -1, &ring);
+    rc = io->ops->ring_new(io, PROBE_RING_ENTRIES, -1, &ring);
     if (rc < 0)
         return rc;
 
@@ -230,6 +234,11 @@ static bool is_refusal_of_uring(const struct attempt *attempt)
            !is_refusal_of_direct(attempt);
 }
 
+static bool is_refusal_of_ring(const struct attempt *attempt)
+{
+    return attempt->uring && attempt->step == PROBE_RING;
+}
+
 /* What went before the candidate at hand: attempts[0, count). */
 struct history {
     struct attempt attempts[4];
@@ -301,6 +310,8 @@ int wal_io_probe(const char *path, enum wal_io_choice choice, enum wal_direct_ch
         *attempt = candidates[i];
         if (!is_wanted(attempt, choice, direct))
             continue;
+        if (attempt->uring && find_refusal(&history, is_refusal_of_ring))
+            continue; /* would be refused again */
 
         attempt->error = try_candidate(path, attempt, &io);
         if (attempt->error == 0) {

@@ -36,6 +36,10 @@
 #define REFUSALS_MAX 64u
 #define REFUSAL_PAUSE_NS 1000000
 
+/* How often a ring is asked for again that there was no memory for, and how long in between. */
+#define SETUPS_MAX 50u
+#define SETUP_PAUSE_NS 10000000
+
 /* One entry carries its length in 32 bits, and one write stops short of 2 GiB. */
 #define WRITE_BYTES_MAX (1u << 30)
 
@@ -467,7 +471,7 @@ static void uring_ring_free(struct wal_ring *ring)
 }
 
 /* The completion queue has room for both parts of all operations, and then some. */
-static int setup(struct io_uring *uring, unsigned entries)
+static int setup_once(struct io_uring *uring, unsigned entries)
 {
     static const unsigned flags[] = {
         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, /* 6.1: no interrupts at all */
@@ -481,6 +485,21 @@ static int setup(struct io_uring *uring, unsigned entries)
                                          .cq_entries = 4 * entries};
 
         rc = io_uring_queue_init_params(entries, uring, &params);
+    }
+    return rc;
+}
+
+static int setup(struct io_uring *uring, unsigned entries)
+{
+    static const struct timespec pause = {.tv_nsec = SETUP_PAUSE_NS};
+    int rc = setup_once(uring, entries);
+
+    /* Some kernels count rings against the limit of locked memory, and a closed ring until they
+     * have come round to taking it apart: tens of milliseconds in which the ring of a probe, or of
+     * a store just closed, is in the way of the next. */
+    for (unsigned tries = 1; rc == -ENOMEM && tries < SETUPS_MAX; tries++) {
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        rc = setup_once(uring, entries);
     }
     if (rc < 0)
         return rc;

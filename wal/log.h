@@ -223,7 +223,7 @@ struct committer {
 
     /* Its thread only. */
     struct chore *chores, **chores_end; /* when there is no worker */
-    int ring_error; /* why there is no ring; 0 once there is */
+    int ring_error;                     /* why there is no ring; 0 once there is */
     unsigned in_flight;
     struct timer_list delayed, idle;
     struct wal *newest_handle, *oldest_handle;

@@ -411,8 +411,7 @@ static int examine_rest(struct recovery *recovery, struct rest *rest)
     return 0;
 }
 
-/* Whether what stands at the scan's position can come from a write that was torn: each sector as it
- * was written, or still zero. */
+/* Whether what stands at the scan's position can come from a write that was torn. */
 static int can_be_torn(struct recovery *recovery, bool *ret_torn)
 {
     struct window *window = &recovery->window;
@@ -420,12 +419,14 @@ static int can_be_torn(struct recovery *recovery, bool *ret_torn)
     int rc = window_get(window, recovery->position, WAL_BLOCK_BYTES, &data);
     if (rc < 0)
         return rc;
-    /* Without its first sector a frame cannot be told from any other leftover. */
-    *ret_torn = is_zero(data, WAL_SECTOR_BYTES);
     struct frame_header header;
     uint64_t salt = recovery->wal->active->header.salt;
-    if (*ret_torn || frame_header_decode(&header, salt, recovery->position, data) < 0 ||
-        !follows(recovery, &header))
+    if (frame_header_decode(&header, salt, recovery->position, data) < 0) {
+        *ret_torn = frame_can_be_torn(NULL, data);
+        return 0;
+    }
+    *ret_torn = false;
+    if (!follows(recovery, &header))
         return 0;
 
     uint64_t bytes = frame_bytes(header.body_bytes);
@@ -438,7 +439,7 @@ static int can_be_torn(struct recovery *recovery, bool *ret_torn)
     if (rc == 0) {
         memcpy(frame, data, there);
         memset(frame + there, 0, bytes - there);
-        *ret_torn = frame_zero_sectors(frame, header.body_bytes) > header.zero_sectors;
+        *ret_torn = frame_can_be_torn(&header, frame);
     }
     buffer_put(window->pool, frame, capacity);
     return rc;

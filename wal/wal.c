@@ -252,7 +252,7 @@ static int check_limits_locked(struct wal *wal, const struct request *request)
 static int batch_reserve_locked(struct wal *wal, struct batch *batch, uint64_t bytes)
 {
     struct buffer_pool *pool = &wal->store->pool;
-    uint64_t needed = FRAME_HEADER_BYTES + batch->body_bytes + bytes;
+    uint64_t needed = FRAME_HEADER_BYTES + batch->body_bytes + bytes + 1; /* the end mark */
     if (needed <= batch->capacity)
         return 0;
 
