@@ -284,7 +284,7 @@ static void commit_done(struct ring_op *op)
     }
 
     wal->phase = PHASE_IDLE;
-    if (DEFECT(ACK_BEFORE_COMPLETION)) {
+    if (DEFECT(ACK_BEFORE_COMPLETION) && !wal->mark_frame) {
         log_step_later(wal);
         return;
     }
@@ -301,8 +301,8 @@ static void commit_done(struct ring_op *op)
         wal->mark_frame = NULL;
     }
     int error = op->op.result < 0 ? (int)op->op.result : -EIO;
-    if (DEFECT(GO_ON_AFTER_FAILED_SYNC))
-        log_refuse(wal, error);
+    if (DEFECT(GO_ON_AFTER_FAILED_SYNC) && wal->held)
+        log_refuse(wal, -EIO);
     else
         log_fail(wal, error);
 }

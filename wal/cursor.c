@@ -316,8 +316,10 @@ static int skip_damage(struct wal_cursor *cursor, struct wal_entry *entry)
     uint64_t gap_end = extent->next_base, position = cursor->position + WAL_BLOCK_BYTES;
     for (; position < extent->end; position += WAL_BLOCK_BYTES) {
         int rc = decode_frame(cursor, read_window, position, &frame, NULL, false);
-        if (rc == 0 && frame.base_offset >= cursor->offset) {
-            gap_end = frame.base_offset;
+        /* The frame that holds the offset, or the first one behind it. */
+        if (rc == 0 && (frame.base_offset >= cursor->offset ||
+                        frame.base_offset + frame.record_count > cursor->offset)) {
+            gap_end = max_u64(frame.base_offset, cursor->offset);
             break;
         }
         if (rc < 0 && rc != -EBADMSG)
@@ -326,7 +328,7 @@ static int skip_damage(struct wal_cursor *cursor, struct wal_entry *entry)
     cursor->position = position;
     entry->gap_end = gap_end;
     if (entry->gap_end <= cursor->offset)
-        return 0; /* only frames without records were lost */
+        return 0; /* nothing was lost but frames without records, or before the offset */
     cursor->offset = entry->gap_end;
     return -EBADMSG;
 }

@@ -134,6 +134,7 @@ struct wal {
     bool closing;        /* takes no appends */
     bool abandon;        /* closing, and what is not written yet is refused */
     bool closed;         /* the committer is done with it */
+    bool deleted;        /* its name may be another log's by now */
     bool delaying;       /* the first batch waits for company, and a timer runs */
     bool hurry;          /* a barrier or wal_submit() ends the batch delay */
     bool ready;          /* on its committer's ready list */
@@ -292,7 +293,7 @@ int log_add_segment_locked(struct wal *wal, struct segment *segment);
 struct segment *segment_new(void);
 void segment_free(struct segment *segment);
 void segment_name(char ret_name[SEGMENT_NAME_BYTES], uint64_t segment_no);
-/* A handle of the log's directory. */
+/* A handle of the log's directory. Errors: -ENOENT: it was deleted; others from opening. */
 int log_open_dir(struct wal *wal);
 
 /* ---- commit.c: committer's thread only ---- */

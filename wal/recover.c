@@ -137,6 +137,7 @@ struct recovery {
     uint32_t crc;
     uint64_t timestamp_ns;
     uint16_t last_flags;
+    uint64_t torn_end; /* what stands between the end and here is to be cleared; 0: nothing */
     bool unproven; /* the last frame is not followed by one that proves it durable */
 };
 
@@ -517,8 +518,10 @@ static int settle_end(struct recovery *recovery)
     /* The head of a segment was durable before the file had its name. */
     if (recovery->position == WAL_BLOCK_BYTES)
         torn = false;
-    if (torn || DEFECT(TRUNCATE_AT_FIRST_BAD))
-        return clear_torn(recovery, rest.end);
+    if (torn || DEFECT(TRUNCATE_AT_FIRST_BAD)) {
+        recovery->torn_end = rest.end;
+        return 0;
+    }
 
     note_damage(recovery, recovery->offset);
     if (rest.valid_end > 0) {
@@ -614,7 +617,8 @@ static int check_sealed(struct recovery *recovery)
         }
         segment->end = adjacent ? next->header.prev_end : segment->file_bytes;
         segment->end_offset = next->header.base_offset;
-        if (!adjacent || segment->file_bytes < segment->end)
+        /* What a file lacks of its last block is zeros that a short write left out. */
+        if (!adjacent || round_up(segment->file_bytes, WAL_BLOCK_BYTES) < segment->end)
             note_damage(recovery, segment->header.base_offset);
         wal->segments[--kept] = segment;
     }
@@ -680,6 +684,9 @@ int log_recover(struct wal *wal)
         rc = scan_last(&recovery);
     if (rc == 0)
         rc = check_sealed(&recovery);
+    /* Last, and not at all if there is damage elsewhere: then nothing on the disk is changed. */
+    if (rc == 0 && recovery.torn_end > 0 && !recovery.damaged)
+        rc = clear_torn(&recovery, recovery.torn_end);
     if (rc < 0)
         return rc;
 

@@ -29,7 +29,11 @@ static uint32_t hash_of(const char *name)
     uint32_t hash = 2166136261u; /* FNV-1a */
     for (; *name; name++)
         hash = (hash ^ (uint8_t)*name) * 16777619u;
-    return hash;
+    /* The last letter has reached few bits by now: without this, log-0 to log-9 would all have the
+     * same committer. */
+    hash = (hash ^ (hash >> 16)) * 0x85ebca6bu;
+    hash = (hash ^ (hash >> 13)) * 0xc2b2ae35u;
+    return hash ^ (hash >> 16);
 }
 
 unsigned store_committer_of(const struct store *store, const char *name)
@@ -302,6 +306,9 @@ int store_delete(struct store *store, const char *name)
     pthread_mutex_unlock(&wal->lock);
     if (is_open)
         close_log(wal);
+    pthread_mutex_lock(&wal->lock);
+    wal->deleted = true;
+    pthread_mutex_unlock(&wal->lock);
     int rc = dir_remove_log(store, name);
 
     pthread_mutex_lock(&store->lock);

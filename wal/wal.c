@@ -159,7 +159,18 @@ void log_freep(struct wal **wal)
 int log_open_dir(struct wal *wal)
 {
     struct wal_io *io = wal->store->io;
-    return io->ops->open_dir(io, wal->store->logs_dir, wal->name);
+    int dir = io->ops->open_dir(io, wal->store->logs_dir, wal->name);
+    if (dir < 0)
+        return dir;
+
+    /* Asked after opening: a directory made anew under the name cannot be older than the answer. */
+    pthread_mutex_lock(&wal->lock);
+    bool deleted = wal->deleted;
+    pthread_mutex_unlock(&wal->lock);
+    if (!deleted)
+        return dir;
+    io->ops->close(io, dir);
+    return -ENOENT;
 }
 
 /* ---- appending ---- */
