@@ -1,0 +1,505 @@
+/*
+ * What a disk does to bytes that were durable, and what a log may make of it. The judge compares the
+ * files before and after: a frame is hurt if any of its bytes changed, or if the header of its
+ * segment did. Then, whatever was done:
+ *
+ *   nothing that reads differs from what was appended
+ *   every record of a frame that is not hurt is served, unless the tail was cut at a hurt frame
+ *   whatever is not served is told as a gap, and a gap hides no frame that is not hurt
+ *   the tail may be cut in silence only if nothing behind the cut tells that it had been durable,
+ *   and what stands there can come from a torn write
+ *   a log that is not hurt is as it was; one that refuses appends changes nothing on the disk
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/crash/history.h"
+#include "tests/crash/layout.h"
+#include "wal/base.h"
+
+typedef unsigned long long ull;
+
+struct wound {
+    bool is_hurt;               /* any file of the log has changed */
+    bool is_meta_hurt;          /* another file than a segment */
+    bool hurt_headers[LAYOUT_SEGMENTS_MAX];
+    bool hurt_frames[LAYOUT_FRAMES_MAX];
+    bool torn_frames[LAYOUT_FRAMES_MAX]; /* hurt as a torn write could have left them */
+    bool is_tail_hurt;          /* the last segment is */
+    uint64_t end;               /* where the log would end, were it not hurt */
+};
+
+static struct layout before[LOGS_MAX], after;
+static struct wound wounds[LOGS_MAX];
+
+/* ---- breaking -------------------------------------------------------------------------------- */
+
+static const struct layout_segment *any_segment(struct history *history, unsigned number)
+{
+    const struct layout *layout = &before[number];
+
+    if (layout->segment_count == 0)
+        return NULL;
+    if (random_percent(&history->random, 60))
+        return &layout->segments[layout->segment_count - 1];
+    return &layout->segments[random_below(&history->random, layout->segment_count)];
+}
+
+/* A place in the written part of a segment, mostly. */
+static uint64_t any_position(struct history *history, const struct layout_segment *segment)
+{
+    uint64_t limit = segment->size;
+
+    if (segment->is_readable && random_percent(&history->random, 90))
+        limit = segment->end;
+    return random_below(&history->random, limit);
+}
+
+static void flip_bits(struct history *history, const struct layout_segment *segment)
+{
+    for (unsigned i = random_between(&history->random, 1, 3); i > 0; i--)
+        sim_flip_bit(history->disk, segment->path, any_position(history, segment),
+                     random_below(&history->random, 8));
+}
+
+static void zero_blocks(struct history *history, const struct layout_segment *segment)
+{
+    uint64_t block = any_position(history, segment) / WAL_BLOCK_BYTES;
+
+    for (unsigned i = random_between(&history->random, 1, 3); i > 0; i--)
+        sim_zero_block(history->disk, segment->path, block++);
+}
+
+static void copy_block(struct history *history, const struct layout_segment *segment)
+{
+    const struct layout_segment *from =
+        any_segment(history, random_below(&history->random, history->swarm.log_count));
+    uint64_t block = any_position(history, segment) / WAL_BLOCK_BYTES;
+
+    if (!from)
+        return;
+    /* The same place of another file is what a lost remapping brings. */
+    uint64_t from_block = random_percent(&history->random, 50)
+                              ? block
+                              : any_position(history, from) / WAL_BLOCK_BYTES;
+
+    sim_copy_block(history->disk, from->path, from_block, segment->path, block);
+}
+
+/* A file, or its beginning, that belongs to another log. */
+static void copy_header(struct history *history, const struct layout_segment *segment)
+{
+    const struct layout_segment *from =
+        any_segment(history, random_below(&history->random, history->swarm.log_count));
+
+    if (from)
+        sim_copy_block(history->disk, from->path, 0, segment->path, 0);
+}
+
+static void fill_garbage(struct history *history, const struct layout_segment *segment)
+{
+    uint64_t position = any_position(history, segment) / WAL_SECTOR_BYTES * WAL_SECTOR_BYTES;
+
+    sim_fill_garbage(history->disk, segment->path, position,
+                     random_percent(&history->random, 50) ? WAL_SECTOR_BYTES : WAL_BLOCK_BYTES);
+}
+
+static void cut_file(struct history *history, const struct layout_segment *segment)
+{
+    uint64_t size = any_position(history, segment);
+
+    if (random_percent(&history->random, 70))
+        size = size / WAL_BLOCK_BYTES * WAL_BLOCK_BYTES;
+    sim_truncate(history->disk, segment->path, size);
+}
+
+/* Not the last one: that it ever was nobody can know. */
+static void delete_segment(struct history *history, unsigned number)
+{
+    const struct layout *layout = &before[number];
+
+    if (layout->segment_count > 1)
+        sim_delete(history->disk,
+                   layout->segments[random_below(&history->random, layout->segment_count - 1)].path);
+}
+
+/* A frame of the last segment as another life of the same file would have written it, and nothing
+ * behind it: a backup put back half. Every checksum is right, only the chain is not. */
+static void graft_frame(struct history *history, unsigned number)
+{
+    const struct layout *layout = &before[number];
+    unsigned first = layout->frame_count;
+
+    while (first > 0 && layout->frames[first - 1].segment + 1 == layout->segment_count)
+        first--;
+    if (first == layout->frame_count)
+        return;
+    const struct layout_frame *frame =
+        &layout->frames[first + random_below(&history->random, layout->frame_count - first)];
+    const struct layout_segment *segment = &layout->segments[frame->segment];
+    struct frame_header header = frame->header;
+    uint8_t *copy = malloc(frame->size);
+
+    must(copy);
+    memcpy(copy, segment->bytes + frame->position, frame->size);
+    uint8_t *body = copy + FRAME_HEADER_BYTES;
+    struct item_walk walk = {.body = body, .body_bytes = header.body_bytes};
+    struct item item;
+    uint32_t items_crc = 0;
+
+    while (item_next(&walk, &item) == 0) {
+        uint8_t *at = body + ((const uint8_t *)item.attributes - body) - ITEM_HEADER_BYTES;
+        uint8_t *data = at + ITEM_HEADER_BYTES + item.attribute_bytes;
+
+        if (item.kind == ITEM_RECORD)
+            data[0] ^= 1;
+        item.crc = item_crc(item.attributes, item.attribute_bytes, data, item.data_bytes);
+        items_crc = item_encode(&item, items_crc, at);
+    }
+    header.items_crc = items_crc;
+    header.prev_crc ^= 0x1000;
+    frame_header_encode(&header, segment->header.salt, copy);
+    sim_poke(history->disk, segment->path, frame->position, copy, frame->size);
+    free(copy);
+    for (uint64_t at = frame->position + frame->size; at < segment->end; at += WAL_BLOCK_BYTES)
+        sim_zero_block(history->disk, segment->path, at / WAL_BLOCK_BYTES);
+}
+
+static void hurt_something(struct history *history)
+{
+    unsigned number = random_below(&history->random, history->swarm.log_count);
+    const struct layout_segment *segment = any_segment(history, number);
+    uint32_t dice = random_below(&history->random, 92);
+
+    if (!segment || segment->size == 0)
+        return;
+    trace(history, "damage: %s, kind %u", segment->path, dice);
+    if (dice < 35)
+        flip_bits(history, segment);
+    else if (dice < 55)
+        zero_blocks(history, segment);
+    else if (dice < 68)
+        copy_block(history, segment);
+    else if (dice < 70)
+        copy_header(history, segment);
+    else if (dice < 80)
+        fill_garbage(history, segment);
+    else if (dice < 86)
+        cut_file(history, segment);
+    else
+        delete_segment(history, number);
+}
+
+static const struct layout_segment *find_after(const struct layout_segment *segment)
+{
+    for (unsigned i = 0; i < after.segment_count; i++) {
+        if (strcmp(after.segments[i].path, segment->path) == 0)
+            return &after.segments[i];
+    }
+    return NULL;
+}
+
+/* What a file lacks of its last block reads as zeros. */
+static bool differs(const struct layout_segment *old, const struct layout_segment *new,
+                    uint64_t position, uint64_t size)
+{
+    if (!new || position + size > round_up(new->size, WAL_BLOCK_BYTES))
+        return true;
+    uint64_t common = position < new->size ? min_u64(size, new->size - position) : 0;
+
+    if (memcmp(old->bytes + position, new->bytes + position, common) != 0)
+        return true;
+    for (uint64_t i = common; i < size; i++) {
+        if (old->bytes[position + i] != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Behind its body a frame has bytes that nobody needs, but the file must have them. */
+static bool frame_is_hurt(const struct layout_segment *old, const struct layout_segment *new,
+                          const struct layout_frame *frame)
+{
+    return !new || frame->position + frame->size > round_up(new->size, WAL_BLOCK_BYTES) ||
+           differs(old, new, frame->position, FRAME_HEADER_BYTES + frame->header.body_bytes);
+}
+
+/* What can come from a write that never ended; without the frame's header nobody can tell. */
+static bool looks_torn(const struct layout_segment *new, const struct layout_frame *frame,
+                       const uint8_t *old_bytes)
+{
+    uint8_t *bytes = calloc(1, frame->size);
+
+    must(bytes);
+    if (new && frame->position < new->size)
+        memcpy(bytes, new->bytes + frame->position,
+               min_u64(frame->size, new->size - frame->position));
+    bool is_torn = memcmp(bytes, old_bytes, FRAME_HEADER_BYTES) != 0 ||
+                   frame_can_be_torn(&frame->header, bytes);
+
+    free(bytes);
+    return is_torn;
+}
+
+static void assess(struct history *history, unsigned number)
+{
+    const struct layout *layout = &before[number];
+    struct wound *wound = &wounds[number];
+
+    memset(wound, 0, sizeof(*wound));
+    layout_read(&after, history->disk, history->logs[number].name, SIM_DURABLE);
+    for (unsigned i = 0; i < layout->segment_count; i++) {
+        const struct layout_segment *old = &layout->segments[i];
+        const struct layout_segment *new = find_after(old);
+        bool has_changed = !new || new->size != old->size || differs(old, new, 0, old->size);
+
+        wound->hurt_headers[i] = differs(old, new, 0, min_u64(old->size, WAL_BLOCK_BYTES));
+        wound->is_hurt = wound->is_hurt || has_changed;
+        if (i + 1 == layout->segment_count)
+            wound->is_tail_hurt = has_changed;
+    }
+    for (unsigned i = 0; i < layout->frame_count; i++) {
+        const struct layout_frame *frame = &layout->frames[i];
+        const struct layout_segment *old = &layout->segments[frame->segment];
+
+        wound->hurt_frames[i] = wound->hurt_headers[frame->segment] ||
+                                frame_is_hurt(old, find_after(old), frame);
+        wound->torn_frames[i] =
+            wound->hurt_frames[i] &&
+            looks_torn(find_after(old), frame, old->bytes + frame->position);
+        wound->end = frame->header.base_offset + frame->header.record_count;
+    }
+    layout_done(&after);
+}
+
+void damage_inflict(struct history *history)
+{
+    sim_crash(history->disk); /* what a kill has left in the cache cannot be damaged */
+    for (unsigned i = 0; i < history->swarm.log_count; i++)
+        layout_read(&before[i], history->disk, history->logs[i].name, SIM_DURABLE);
+    if (random_percent(&history->random, 8)) {
+        graft_frame(history, random_below(&history->random, history->swarm.log_count));
+    } else {
+        for (unsigned i = random_between(&history->random, 1, 2); i > 0; i--)
+            hurt_something(history);
+    }
+    for (unsigned i = 0; i < history->swarm.log_count; i++)
+        assess(history, i);
+}
+
+/* ---- judging --------------------------------------------------------------------------------- */
+
+/* Whether nobody can tell that frame `cut` and all behind it had been durable. */
+static bool can_be_cut(const struct layout *layout, const struct wound *wound, unsigned cut)
+{
+    if (cut == layout->frame_count || layout->frames[cut].segment + 1 != layout->segment_count)
+        return false;
+    for (unsigned i = cut; i < layout->frame_count; i++) {
+        if (!wound->hurt_frames[i])
+            return false;
+    }
+    return wound->torn_frames[cut];
+}
+
+/* Whether the log may end at `end` without a word. Frames without records that stand there may have
+ * been cut or not. */
+static bool cut_is_excusable(unsigned number, uint64_t end)
+{
+    const struct layout *layout = &before[number];
+    unsigned cut = 0;
+
+    while (cut < layout->frame_count &&
+           layout->frames[cut].header.base_offset + layout->frames[cut].header.record_count <= end)
+        cut++;
+    for (;; cut--) {
+        if (can_be_cut(layout, &wounds[number], cut))
+            return true;
+        if (cut == 0 || layout->frames[cut - 1].header.record_count > 0)
+            return false;
+    }
+}
+
+/* Whether some frame that is not hurt holds one of the records [begin, end). */
+static bool holds_whole_frame(unsigned number, uint64_t begin, uint64_t end, uint64_t *ret_offset)
+{
+    const struct layout *layout = &before[number];
+
+    for (unsigned i = 0; i < layout->frame_count; i++) {
+        const struct frame_header *header = &layout->frames[i].header;
+        uint64_t frame_end = header->base_offset + header->record_count;
+
+        if (wounds[number].hurt_frames[i] || header->base_offset >= end || frame_end <= begin)
+            continue;
+        *ret_offset = max_u64(begin, header->base_offset);
+        return true;
+    }
+    return false;
+}
+
+static void judge_gap(struct history *history, struct log_model *log, uint64_t offset,
+                      const struct wal_entry *entry)
+{
+    uint64_t whole;
+
+    if (entry->offset != offset || entry->gap_end <= offset)
+        violation(history, log, "a gap [%llu, %llu) is told by a cursor at %llu",
+                  (ull)entry->offset, (ull)entry->gap_end, (ull)offset);
+    if (holds_whole_frame(log->number, offset, entry->gap_end, &whole))
+        violation(history, log, "the gap [%llu, %llu) hides offset %llu, which is not hurt",
+                  (ull)offset, (ull)entry->gap_end, (ull)whole);
+    history->totals->gaps++;
+}
+
+/* Reads all of a hurt log. */
+static void judge_reading(struct history *history, struct log_model *log)
+{
+    CLEANUP(wal_cursor_closep) struct wal_cursor *cursor = NULL;
+    struct wal_positions positions;
+    struct wal_entry entry;
+    int rc;
+
+    wal_positions(log->wal, &positions);
+    uint64_t offset = positions.first_offset;
+
+    must(wal_cursor_open(&cursor, log->wal, offset) == 0);
+    while ((rc = wal_cursor_next(cursor, &entry)) == 0 || rc == -EBADMSG) {
+        if (rc == -EBADMSG) {
+            judge_gap(history, log, offset, &entry);
+            offset = entry.gap_end;
+            continue;
+        }
+        if (entry.offset != offset)
+            violation(history, log, "a cursor at %llu served %llu", (ull)offset, (ull)entry.offset);
+        check_entry(history, log, &entry);
+        offset++;
+    }
+    if (rc != -ENODATA)
+        violation(history, log, "reading a hurt log failed with %d at %llu", rc, (ull)offset);
+    if (offset < positions.committed_offset)
+        violation(history, log, "a cursor sees the end at %llu, committed_offset is %llu",
+                  (ull)offset, (ull)positions.committed_offset);
+}
+
+/* The records of the log that were not told of, neither served nor as a gap, lie behind its end. */
+static void judge_end(struct history *history, struct log_model *log, int status)
+{
+    const struct wound *wound = &wounds[log->number];
+    struct wal_positions positions;
+    uint64_t whole;
+
+    wal_positions(log->wal, &positions);
+    uint64_t end = positions.committed_offset;
+
+    if (end >= wound->end)
+        return;
+    if (holds_whole_frame(log->number, end, wound->end, &whole))
+        violation(history, log, "the log ends at %llu, but offset %llu is not hurt", (ull)end,
+                  (ull)whole);
+    if (status != 0)
+        return;
+    if (!cut_is_excusable(log->number, end))
+        violation(history, log, "cut in silence at %llu: the disk still tells that %llu were durable",
+                  (ull)end, (ull)wound->end);
+    history->totals->cut_tails++;
+}
+
+static uint64_t disk_fingerprint(struct history *history, const struct log_model *log)
+{
+    uint64_t hash = 0;
+
+    layout_read(&after, history->disk, log->name, SIM_CACHED);
+    for (unsigned i = 0; i < after.segment_count; i++)
+        hash = random_mix(hash ^ content_hash(after.segments[i].bytes, after.segments[i].size));
+    layout_done(&after);
+    return hash;
+}
+
+static void judge_appending(struct history *history, struct log_model *log, int status)
+{
+    struct wal_record record = {.data = "after the damage", .size = 16};
+    struct wal_positions positions;
+    struct wal_token token;
+    int rc = wal_append(log->wal, &record, 1, NULL, NULL, &token);
+
+    if (status != 0) {
+        if (rc != status)
+            violation(history, log, "damaged (%d), and an append gets %d", status, rc);
+        return;
+    }
+    wal_positions(log->wal, &positions);
+    if (rc != 0 || wal_flush(log->wal, UINT64_MAX) != 0 || wal_poll(log->wal, token) != 0)
+        violation(history, log, "it takes appends, but one got %d", rc);
+    if (token.begin != positions.committed_offset)
+        violation(history, log, "an append got %llu, committed_offset was %llu", (ull)token.begin,
+                  (ull)positions.committed_offset);
+}
+
+static void judge_hurt_log(struct history *history, struct log_model *log)
+{
+    uint64_t fingerprint = disk_fingerprint(history, log);
+    int rc = store_get(history->store, log->name, false, &log->wal);
+
+    trace(history, "store_get(%s): %d", log->name, rc);
+    if (rc < 0) {
+        log->wal = NULL;
+        /* Without a single header there is nothing to be opened. */
+        for (unsigned i = 0; i < before[log->number].segment_count; i++) {
+            if (!wounds[log->number].hurt_headers[i])
+                violation(history, log, "a hurt log does not open: %d", rc);
+        }
+        return;
+    }
+    if (log->existence == LOG_GONE)
+        violation(history, log, "it was removed, or never made, and is there");
+    int status = wal_status(log->wal);
+
+    trace(history, "  %s: status %d", log->name, status);
+    if (status != 0 && status != -EBADMSG)
+        violation(history, log, "a hurt log has status %d", status);
+    judge_reading(history, log);
+    judge_end(history, log, status);
+    judge_appending(history, log, status);
+    if (status != 0) {
+        struct wal_stats stats;
+
+        wal_stats(log->wal, &stats);
+        if (stats.recovery.damaged_offset == UINT64_MAX)
+            violation(history, log, "damaged, and nothing tells where");
+        history->totals->damaged_logs++;
+    }
+    store_put(history->store, log->wal);
+    log->wal = NULL;
+    if (status != 0 && store_reopen(history->store, log->name) == 0 &&
+        fingerprint != disk_fingerprint(history, log))
+        violation(history, log, "damaged, and its files were changed");
+}
+
+void damage_judge(struct history *history)
+{
+    if (!history_open(history)) {
+        if (!history->swarm.disk.garbage)
+            violation(history, NULL, "a healthy disk does not open");
+        return;
+    }
+    for (unsigned i = 0; i < history->swarm.log_count; i++) {
+        struct log_model *log = &history->logs[i];
+
+        if (wounds[i].is_hurt || (history->swarm.disk.garbage && before[i].segment_count > 0)) {
+            judge_hurt_log(history, log);
+            continue;
+        }
+        int rc = log_get(history, log, false);
+
+        if (rc == -ENOENT)
+            log->existence = LOG_GONE;
+        log_put(history, log);
+    }
+    store_close(history->store, 60000000);
+    history->store = NULL;
+    for (unsigned i = 0; i < history->swarm.log_count; i++) {
+        layout_done(&before[i]);
+        history->logs[i].was_checked = false;
+    }
+}
