@@ -1,0 +1,363 @@
+/*
+ * The routes, and the way of a request through them: the gate, the route, the body, the answer.
+ */
+#include "api/api.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "api/errors.h"
+#include "api/request.h"
+#include "wal/base.h"
+
+/* A body that is only read past, so that the connection can be used again. */
+#define SWALLOW_BYTES_MAX (64u << 10)
+
+static const struct route routes[] = {
+    {"/logs", "prefix after limit ", answer_logs, HTTP_GET, false},
+    {"/logs/{log}", "", answer_log_append, HTTP_POST, true},
+    {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, false},
+    {"/logs/{log}/offsets", "", answer_log_offsets, HTTP_GET, false},
+    {"/logs/{log}/records", "offset limit ", answer_records, HTTP_GET, false},
+    {"/logs/{log}/records/{offset}", "", answer_record, HTTP_GET, false},
+    {"/logs/{log}/stats", "", answer_log_stats, HTTP_GET, false},
+    {"/stats", "", answer_stats, HTTP_GET, false},
+    {"/livez", "", answer_livez, HTTP_GET, false},
+    {"/readyz", "", answer_readyz, HTTP_GET, false},
+    {"/version", "", answer_version, HTTP_GET, false},
+};
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    must(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+int api_new(struct api **ret_api, const struct api_config *config)
+{
+    struct api *api = calloc(1, sizeof(*api));
+    if (!api)
+        return -ENOMEM;
+
+    api->config = *config;
+    api->gate = (struct gate_config){config->hosts, config->host_count, config->any_host};
+    api->begun_us = now_us();
+    *ret_api = api;
+    return 0;
+}
+
+void api_free(struct api *api)
+{
+    must(!api || api->in_progress == 0);
+    free(api);
+}
+
+void api_drain(struct api *api)
+{
+    api->draining = true;
+    store_drain(api->config.store);
+}
+
+uint64_t api_in_progress(const struct api *api)
+{
+    return api->in_progress;
+}
+
+uint64_t api_appends_waiting(const struct api *api)
+{
+    return api->appends_waiting;
+}
+
+uint64_t api_uptime_us(const struct api *api)
+{
+    return now_us() - api->begun_us;
+}
+
+/* ---- finding the route ---- */
+
+static bool segment_matches(const char *pattern, size_t bytes, const char *segment)
+{
+    return pattern[0] == '{' || (strlen(segment) == bytes && memcmp(pattern, segment, bytes) == 0);
+}
+
+static bool route_matches(const struct route *route, const struct target *target)
+{
+    const char *pattern = route->path;
+    for (unsigned i = 0; i < target->segment_count; i++) {
+        if (i == TARGET_SEGMENTS_MAX || *pattern != '/')
+            return false;
+        pattern++;
+        size_t bytes = strcspn(pattern, "/");
+        if (!segment_matches(pattern, bytes, target->segments[i]))
+            return false;
+        pattern += bytes;
+    }
+    return *pattern == '\0';
+}
+
+/* HEAD is wherever GET is. */
+static bool method_matches(const struct route *route, enum http_method method)
+{
+    return route->method == method || (method == HTTP_HEAD && route->method == HTTP_GET);
+}
+
+static void refuse_method(struct request *request)
+{
+    static const char *const names[] = {
+        [HTTP_GET] = "GET, HEAD", [HTTP_POST] = "POST", [HTTP_DELETE] = "DELETE"};
+    char allow[64] = "";
+    for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+        size_t bytes = strlen(allow);
+        if (route_matches(&routes[i], &request->target))
+            snprintf(allow + bytes, sizeof(allow) - bytes, "%s%s", bytes ? ", " : "",
+                     names[routes[i].method]);
+    }
+    if (!allow[0]) {
+        response_problem(&request->response, PROBLEM_PATH_NOT_FOUND, NULL);
+        return;
+    }
+    response_problem(&request->response, PROBLEM_METHOD_NOT_ALLOWED, NULL);
+    response_header(&request->response, "Allow", "%s", allow);
+}
+
+/* Takes the path's variable parts. */
+static bool read_path(struct request *request)
+{
+    const char *pattern = request->route->path;
+    for (unsigned i = 0; i < request->target.segment_count; i++) {
+        pattern++;
+        if (strncmp(pattern, "{log}", 5) == 0)
+            request->log = request->target.segments[i];
+        if (strcmp(pattern, "{offset}") == 0 &&
+            !number_parse(request->target.segments[i], &request->offset)) {
+            response_problem(&request->response, PROBLEM_BAD_PARAMETER,
+                             "The last part of the path is the offset of a record: a decimal "
+                             "number from 0, without a sign.");
+            return false;
+        }
+        pattern += strcspn(pattern, "/");
+    }
+    if (request->log && !store_name_is_valid(request->log)) {
+        response_problem(&request->response, PROBLEM_BAD_NAME, NULL);
+        return false;
+    }
+    return true;
+}
+
+static bool parameter_is_allowed(const struct route *route, const char *name)
+{
+    const char *found = route->parameters;
+    size_t bytes = strlen(name);
+    while (*found) {
+        size_t word = strcspn(found, " ");
+        if (word == bytes && memcmp(found, name, bytes) == 0)
+            return true;
+        found += word + 1;
+    }
+    return false;
+}
+
+static bool read_query(struct request *request)
+{
+    const struct target *target = &request->target;
+    if (target->parameter_count > TARGET_PARAMETERS_MAX) {
+        response_problem(&request->response, PROBLEM_BAD_PARAMETER,
+                         "The query has more parameters than any request here takes.");
+        return false;
+    }
+    for (unsigned i = 0; i < target->parameter_count; i++) {
+        const char *name = target->parameters[i].name;
+        const char *problem = NULL;
+        if (!parameter_is_allowed(request->route, name))
+            problem = "is not a parameter of this request in this version. Leave it out.";
+        else if (target_parameter(target, name) != target->parameters[i].value)
+            problem = "is there more than once. Send it once.";
+        if (problem) {
+            response_problem(&request->response, PROBLEM_BAD_PARAMETER, "\"%.64s\" %s", name,
+                             problem);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool find_route(struct request *request)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(routes) && !request->route; i++) {
+        if (route_matches(&routes[i], &request->target) &&
+            method_matches(&routes[i], request->facts.method))
+            request->route = &routes[i];
+    }
+    if (!request->route) {
+        refuse_method(request);
+        return false;
+    }
+    return read_path(request) && read_query(request);
+}
+
+/* ---- the way of a request ---- */
+
+/* What a request that changes something can be told before its body is read. */
+static bool check_change(struct request *request)
+{
+    const struct gate_facts *facts = &request->facts;
+    const char *unsupported = facts->if_none_match ? "If-None-Match" : facts->unsupported;
+    if (unsupported)
+        response_problem(&request->response, PROBLEM_UNSUPPORTED_HEADER,
+                         "This version does not act on %s, so it refuses rather than ignore it. "
+                         "Send the request without it.",
+                         unsupported);
+    else if (request->route->takes_body && facts->ndjson)
+        response_problem(&request->response, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
+    else if (request->api->draining)
+        response_problem(&request->response, PROBLEM_STOPPING, NULL);
+    return request->response.status == 0;
+}
+
+void request_open(struct request *request, struct api *api,
+                  const struct request_transport *transport)
+{
+    request->api = api;
+    request->transport = transport;
+    api->requests++;
+    api->in_progress++;
+}
+
+void request_close(struct request *request)
+{
+    must(!request->wal);
+    response_clear(&request->response);
+    request->api->in_progress--;
+}
+
+enum begin request_begin(struct request *request, const struct http_head *head, char *raw)
+{
+    struct gate_facts *facts = &request->facts;
+    if (!gate_admits(&request->api->gate, head, facts, &request->response))
+        return BEGIN_REFUSE;
+
+    target_parse(raw, &request->target);
+    bool fine = find_route(request);
+    bool reads_only = facts->method == HTTP_GET || facts->method == HTTP_HEAD;
+    if (fine && !reads_only)
+        fine = check_change(request);
+    if (fine && facts->has_body && !request->route->takes_body) {
+        response_problem(&request->response, PROBLEM_UNEXPECTED_BODY, NULL);
+        fine = false;
+    }
+    request->body_bytes_max = request->api->config.record_bytes_max;
+    if (fine && facts->content_length > request->body_bytes_max) {
+        request_refuse_size(request);
+        return BEGIN_REFUSE;
+    }
+    if (fine)
+        return BEGIN_READ;
+
+    /* A body that has not been asked for is not waited for, and an endless one is not read. */
+    request->body_bytes_max = SWALLOW_BYTES_MAX;
+    bool swallow = !facts->has_body ||
+                   (!facts->expects_continue && facts->content_length <= SWALLOW_BYTES_MAX);
+    request->response.close = !swallow;
+    return swallow ? BEGIN_SWALLOW : BEGIN_REFUSE;
+}
+
+void request_refuse_size(struct request *request)
+{
+    uint32_t max = request->api->config.record_bytes_max;
+    response_clear(&request->response);
+    response_problem_number(&request->response, PROBLEM_RECORD_TOO_LARGE, "record_bytes_max", max,
+                            "A record has at most %" PRIu32
+                            " bytes here. Split it, or start the service with a larger "
+                            "--max-record-bytes.",
+                            max);
+    request->response.close = true;
+}
+
+void request_refuse_memory(struct request *request)
+{
+    response_clear(&request->response);
+    response_problem(&request->response, PROBLEM_NO_MEMORY, NULL);
+}
+
+enum progress request_answer(struct request *request)
+{
+    must(request->response.status == 0);
+    enum progress progress = request->route->answer(request);
+    must(progress == PROGRESS_WAITING || request->response.status != 0);
+    return progress;
+}
+
+void request_finish(struct request *request)
+{
+    must(request->response.status == 0);
+    request->finish(request);
+    must(request->response.status != 0);
+}
+
+/* ---- for the handlers ---- */
+
+enum progress request_fail(struct request *request, enum moment moment, int error)
+{
+    static const char *const events[] = {
+        [WHEN_OPENING] = "open_failed",     [WHEN_APPENDING] = "append_refused",
+        [WHEN_COMMITTED] = "append_failed", [WHEN_READING] = "read_failed",
+        [WHEN_DELETING] = "delete_failed",
+    };
+    enum problem problem = problem_of_errno(moment, error);
+    if (problem_is_grave(problem)) {
+        struct api_event event = {events[moment], request->log, error};
+        request->api->config.tell(request->api->config.context, &event);
+    }
+    response_problem(&request->response, problem, NULL);
+    return PROGRESS_ANSWERED;
+}
+
+void held_log_done(struct held_log *held)
+{
+    if (held->wal)
+        store_put(held->store, held->wal);
+}
+
+bool request_hold_log(struct request *request, struct held_log *ret_held)
+{
+    struct wal *wal;
+    int rc = store_get(request->api->config.store, request->log, false, &wal);
+    if (rc < 0) {
+        request_fail(request, WHEN_OPENING, rc);
+        return false;
+    }
+    *ret_held = (struct held_log){request->api->config.store, wal};
+    return true;
+}
+
+bool request_number(struct request *request, const char *name, uint64_t min, uint64_t max,
+                    uint64_t fallback, uint64_t *ret_number)
+{
+    const char *value = target_parameter(&request->target, name);
+    *ret_number = fallback;
+    if (!value || (number_parse(value, ret_number) && *ret_number >= min && *ret_number <= max))
+        return true;
+
+    response_problem(&request->response, PROBLEM_BAD_PARAMETER,
+                     "\"%s\" is a decimal number from %" PRIu64 " to %" PRIu64 ".", name, min, max);
+    return false;
+}
+
+/* New each time a log is made, so that nothing of a deleted log passes for its successor's. */
+void etag_print(char ret_etag[ETAG_BYTES], struct wal *wal, uint64_t offset)
+{
+    uint8_t id[16];
+    wal_id(wal, id);
+    char *end = ret_etag;
+    *end++ = '"';
+    for (size_t i = 0; i < sizeof(id); i++) {
+        *end++ = "0123456789abcdef"[id[i] >> 4];
+        *end++ = "0123456789abcdef"[id[i] & 15];
+    }
+    snprintf(end, ETAG_BYTES - (size_t)(end - ret_etag), "-%" PRIu64 "\"", offset);
+}

@@ -1,0 +1,50 @@
+/*
+ * What the service does with a request, apart from how requests arrive: the routes, what they mean
+ * for the store, and every refusal. Public.
+ */
+#ifndef API_API_H
+#define API_API_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "wal/store.h"
+
+struct api;
+
+/* Something an operator should hear of. */
+struct api_event {
+    const char *name; /* "append_failed", ... */
+    const char *log;  /* NULL: none in particular */
+    int error;        /* a negative errno */
+};
+
+struct api_config {
+    struct store *store; /* the caller's; its committer 0 is driven by the thread that serves */
+    const char *version;
+    uint32_t record_bytes_max;
+    bool is_volatile; /* the data does not outlive the machine's memory, and receipts say so */
+
+    /* The names of Host that are answered to beside those of the loopback; any_host: every name.
+     * The strings are the caller's. */
+    const char *const *hosts;
+    unsigned host_count;
+    bool any_host;
+
+    void (*tell)(void *context, const struct api_event *event);
+    void *context;
+};
+
+/* Errors: -ENOMEM. */
+int api_new(struct api **ret_api, const struct api_config *config);
+void api_free(struct api *api); /* NULL is fine; no request may be left */
+
+/* From now on appends and deletions are refused, and /readyz says no. What is queued is committed. */
+void api_drain(struct api *api);
+
+/* Requests that have begun and whose answer has not been sent, and those among them that wait for
+ * the disk. */
+uint64_t api_in_progress(const struct api *api);
+uint64_t api_appends_waiting(const struct api *api);
+
+#endif

@@ -1,0 +1,188 @@
+#include "api/errors.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "api/json.h"
+#include "wal/base.h"
+#include "wal/wal.h"
+
+#define RETRY_AFTER_SECONDS 1
+
+static const struct {
+    unsigned status;
+    const char *type, *title, *detail;
+} kinds[PROBLEM_COUNT] = {
+    [PROBLEM_BAD_TARGET] = {400, "bad-target", "The request target is not acceptable",
+                            "Send a path that begins with '/', in printable ASCII and without "
+                            "percent-encoding: no name here needs it."},
+    [PROBLEM_BAD_HEADER] = {400, "bad-header", "A header is malformed or ambiguous", NULL},
+    [PROBLEM_BAD_NAME] =
+        {400, "bad-name", "Not a name for a log",
+         "A name is 1 to 128 of the characters A-Z a-z 0-9 . _ - and begins with a "
+         "letter or a digit. Nothing is percent-decoded."},
+    [PROBLEM_BAD_PARAMETER] = {400, "bad-parameter", "A query parameter is not acceptable", NULL},
+    [PROBLEM_EMPTY_RECORD] = {400, "empty-record", "A record cannot be empty",
+                              "Send the record as the body of the request; with curl: "
+                              "--data-binary @file"},
+    [PROBLEM_UNEXPECTED_BODY] = {400, "unexpected-body", "This request takes no body",
+                                 "Send it again without a body."},
+    [PROBLEM_UNSUPPORTED_HEADER] = {400, "unsupported-header",
+                                    "A header asks for what this version cannot do", NULL},
+    [PROBLEM_FOREIGN_ORIGIN] = {403, "foreign-origin", "A page of another site made this request",
+                                "Only pages that this service delivers itself may call it from a "
+                                "browser. Other clients: send no Origin header."},
+    [PROBLEM_PATH_NOT_FOUND] = {404, "path-not-found", "There is nothing at this path",
+                                "Logs are below /logs; GET /logs lists them."},
+    [PROBLEM_LOG_NOT_FOUND] = {404, "log-not-found", "There is no log of this name",
+                               "The first append to it makes it: POST a record to its path. GET "
+                               "/logs lists the logs there are."},
+    [PROBLEM_RECORD_NOT_FOUND] = {404, "record-not-found", "There is no record at this offset yet",
+                                  NULL},
+    [PROBLEM_METHOD_NOT_ALLOWED] = {405, "method-not-allowed", "This path has no such method",
+                                    "The Allow header lists the methods it has."},
+    [PROBLEM_CONFLICT] = {409, "conflict", "The log is not in the state the request wants",
+                          "Ask for its offsets, and decide anew."},
+    [PROBLEM_TRIMMED] = {410, "trimmed", "The record was trimmed away",
+                         "Ask for the log's offsets: first_offset is the oldest record kept."},
+    [PROBLEM_RECORD_TOO_LARGE] = {413, "record-too-large", "The record is too large",
+                                  "Split it, or start the service with a larger "
+                                  "--max-record-bytes."},
+    [PROBLEM_TARGET_TOO_LONG] = {414, "target-too-long", "The request target is too long", NULL},
+    [PROBLEM_UNSUPPORTED_ENCODING] = {415, "unsupported-encoding",
+                                      "The body is encoded in a way this version does not read",
+                                      "Send the record as it is, without Content-Encoding."},
+    [PROBLEM_UNSUPPORTED_MEDIA_TYPE] = {415, "unsupported-media-type",
+                                        "This version takes one record a request",
+                                        "application/x-ndjson would say that the body holds many. "
+                                        "Send each record by itself, with any other Content-Type "
+                                        "or none."},
+    [PROBLEM_UNKNOWN_HOST] =
+        {421, "unknown-host", "The service does not go by this name",
+         "On a loopback address it answers to loopback names only, so that no web "
+         "page can reach it under a name of its own. Start it with --host "
+         "NAME to add a name."},
+    [PROBLEM_TOO_MANY_HEADERS] = {431, "too-many-headers",
+                                  "The request has too many headers, or too long ones", NULL},
+    [PROBLEM_OUTCOME_UNKNOWN] = {500, "outcome-unknown", "The disk failed while this was written",
+                                 "Whether the record is durable cannot be told: it may appear, "
+                                 "whole, once the log is opened again, so sending it again may "
+                                 "store it twice. The log takes no appends until an operator has "
+                                 "looked at the disk and restarted the service."},
+    [PROBLEM_RECORD_DAMAGED] = {500, "record-damaged", "The record is damaged on the disk",
+                                "Restore it from a backup."},
+    [PROBLEM_READ_FAILED] = {500, "read-failed", "The disk could not be read",
+                             "The log of the service names the cause. Trying again does no harm."},
+    [PROBLEM_DISK_FAILED] = {500, "disk-failed", "The disk refused",
+                             "The log of the service names the cause, for an operator to look at."},
+    [PROBLEM_NEWER_FORMAT] = {500, "newer-format", "A newer version of the service wrote this log",
+                              "Run that version, or a later one, on this data directory."},
+    [PROBLEM_BUSY] = {503, "busy", "Too much is waiting for the disk",
+                      "Nothing was changed. Send the request again after a moment."},
+    [PROBLEM_NO_MEMORY] = {503, "no-memory", "The service is short of memory",
+                           "Nothing was changed. Send the request again after a moment; if that "
+                           "goes on, the service needs more memory or smaller requests."},
+    [PROBLEM_TOO_MANY_FILES] = {503, "too-many-files", "The service has too many files open",
+                                "Nothing was changed. Send the request again after a moment; if "
+                                "that goes on, raise the limit of open files (ulimit -n)."},
+    [PROBLEM_STOPPING] = {503, "stopping", "The service is stopping, or the log is being deleted",
+                          "Nothing was changed. Send the request again after a moment."},
+    [PROBLEM_LOG_FAILED] = {503, "log-failed", "The disk failed under this log earlier",
+                            "Nothing was changed. Its records can be read, but it takes no appends "
+                            "until an operator has looked at the disk and restarted the service."},
+    [PROBLEM_LOG_DAMAGED] = {503, "log-damaged", "The log is damaged",
+                             "Nothing was changed. Its sound records can be read, but it takes no "
+                             "appends: restore it from a backup, or append to a new log."},
+    [PROBLEM_NO_SPACE] = {507, "no-space", "The disk is full",
+                          "Nothing was changed. Delete logs or make room on the disk; appends "
+                          "work again as soon as there is space, without a restart."},
+};
+
+/* Every errno that means the same whatever the service was doing. */
+static const struct {
+    int error;
+    enum problem problem;
+} causes[] = {
+    {-EINVAL, PROBLEM_BAD_NAME},       {-ENOENT, PROBLEM_LOG_NOT_FOUND},
+    {-EEXIST, PROBLEM_CONFLICT},       {-ESTALE, PROBLEM_CONFLICT},
+    {-ERANGE, PROBLEM_TRIMMED},        {-EMSGSIZE, PROBLEM_RECORD_TOO_LARGE},
+    {-EAGAIN, PROBLEM_BUSY},           {-ENOMEM, PROBLEM_NO_MEMORY},
+    {-EMFILE, PROBLEM_TOO_MANY_FILES}, {-ENFILE, PROBLEM_TOO_MANY_FILES},
+    {-ESHUTDOWN, PROBLEM_STOPPING},    {-ENOSPC, PROBLEM_NO_SPACE},
+    {-EDQUOT, PROBLEM_NO_SPACE},       {-EPROTONOSUPPORT, PROBLEM_NEWER_FORMAT},
+};
+
+enum problem problem_of_errno(enum moment moment, int error)
+{
+    /* After the append had been queued only a few errors say that nothing was written. */
+    if (moment == WHEN_COMMITTED && !wal_error_is_refusal(error))
+        return PROBLEM_OUTCOME_UNKNOWN;
+    for (size_t i = 0; i < ARRAY_SIZE(causes); i++) {
+        if (causes[i].error == error)
+            return causes[i].problem;
+    }
+    switch (moment) {
+    case WHEN_APPENDING: return error == -EBADMSG ? PROBLEM_LOG_DAMAGED : PROBLEM_LOG_FAILED;
+    case WHEN_READING: return error == -EBADMSG ? PROBLEM_RECORD_DAMAGED : PROBLEM_READ_FAILED;
+    default: return PROBLEM_DISK_FAILED;
+    }
+}
+
+bool problem_is_grave(enum problem problem)
+{
+    return kinds[problem].status == 500 || problem == PROBLEM_NO_SPACE ||
+           problem == PROBLEM_LOG_FAILED || problem == PROBLEM_LOG_DAMAGED ||
+           problem == PROBLEM_TOO_MANY_FILES || problem == PROBLEM_NO_MEMORY;
+}
+
+static void fill(struct response *response, enum problem problem, const char *member,
+                 uint64_t number, const char *format, va_list arguments)
+    __attribute__((format(printf, 5, 0)));
+
+static void fill(struct response *response, enum problem problem, const char *member,
+                 uint64_t number, const char *format, va_list arguments)
+{
+    char detail[512];
+    if (format)
+        vsnprintf(detail, sizeof(detail), format, arguments);
+    must(format || kinds[problem].detail);
+
+    struct text body = {0};
+    json_add_problem(&body, &(struct json_problem){
+                                .status = kinds[problem].status,
+                                .type = kinds[problem].type,
+                                .title = kinds[problem].title,
+                                .detail = format ? detail : kinds[problem].detail,
+                                .outcome_unknown = problem == PROBLEM_OUTCOME_UNKNOWN,
+                                .member = member,
+                                .number = number,
+                            });
+    must(response->status == 0);
+    response->status = kinds[problem].status;
+    if (body.failed)
+        text_done(&body); /* without memory the status has to speak for itself */
+    response->body = body.data;
+    response->body_bytes = body.bytes;
+    if (body.data)
+        response_header(response, "Content-Type", "application/problem+json");
+    if (kinds[problem].status == 503)
+        response_header(response, "Retry-After", "%d", RETRY_AFTER_SECONDS);
+}
+
+void response_problem(struct response *response, enum problem problem, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fill(response, problem, NULL, 0, format, arguments);
+    va_end(arguments);
+}
+
+void response_problem_number(struct response *response, enum problem problem, const char *member,
+                             uint64_t number, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fill(response, problem, member, number, format, arguments);
+    va_end(arguments);
+}

@@ -1,0 +1,73 @@
+/*
+ * Every refusal the service knows, and the one table from errno to them. A refusal is a problem
+ * document (RFC 9457): `type` and `title` belong to the kind, `detail` tells a person what happened
+ * and what to do about it.
+ */
+#ifndef API_ERRORS_H
+#define API_ERRORS_H
+
+#include <stdint.h>
+
+#include "api/response.h"
+
+enum problem {
+    PROBLEM_BAD_TARGET,
+    PROBLEM_BAD_HEADER,
+    PROBLEM_BAD_NAME,
+    PROBLEM_BAD_PARAMETER,
+    PROBLEM_EMPTY_RECORD,
+    PROBLEM_UNEXPECTED_BODY,
+    PROBLEM_UNSUPPORTED_HEADER,
+    PROBLEM_FOREIGN_ORIGIN,
+    PROBLEM_PATH_NOT_FOUND,
+    PROBLEM_LOG_NOT_FOUND,
+    PROBLEM_RECORD_NOT_FOUND,
+    PROBLEM_METHOD_NOT_ALLOWED,
+    PROBLEM_CONFLICT,
+    PROBLEM_TRIMMED,
+    PROBLEM_RECORD_TOO_LARGE,
+    PROBLEM_TARGET_TOO_LONG,
+    PROBLEM_UNSUPPORTED_ENCODING,
+    PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+    PROBLEM_UNKNOWN_HOST,
+    PROBLEM_TOO_MANY_HEADERS,
+    PROBLEM_OUTCOME_UNKNOWN,
+    PROBLEM_RECORD_DAMAGED,
+    PROBLEM_READ_FAILED,
+    PROBLEM_DISK_FAILED,
+    PROBLEM_NEWER_FORMAT,
+    PROBLEM_BUSY,
+    PROBLEM_NO_MEMORY,
+    PROBLEM_TOO_MANY_FILES,
+    PROBLEM_STOPPING,
+    PROBLEM_LOG_FAILED,
+    PROBLEM_LOG_DAMAGED,
+    PROBLEM_NO_SPACE,
+    PROBLEM_COUNT
+};
+
+/* Fills an empty response. `format` NULL: the kind's own detail. What goes into the detail is valid
+ * UTF-8 and no longer than a few hundred bytes. */
+void response_problem(struct response *response, enum problem problem, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The same with one number as a further member, such as "first_offset". */
+void response_problem_number(struct response *response, enum problem problem, const char *member,
+                             uint64_t number, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* What the service was doing when a negative errno came. */
+enum moment {
+    WHEN_OPENING,   /* getting a log */
+    WHEN_APPENDING, /* queueing an append: nothing was written */
+    WHEN_COMMITTED, /* after it had been queued */
+    WHEN_READING,
+    WHEN_DELETING,
+};
+
+enum problem problem_of_errno(enum moment moment, int error);
+
+/* Whether an operator should hear of it: nothing a client did, and no passing shortage. */
+bool problem_is_grave(enum problem problem);
+
+#endif

@@ -1,0 +1,267 @@
+#include "api/gate.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+#include "api/errors.h"
+#include "api/target.h"
+#include "wal/base.h"
+
+/* The headers the gate looks at. None of them may be there twice. */
+enum known_header {
+    HOST,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    EXPECT,
+    ORIGIN,
+    SEC_FETCH_SITE,
+    IF_NONE_MATCH,
+    KNOWN_COUNT
+};
+
+static const char *const known_names[KNOWN_COUNT] = {
+    [HOST] = "Host",
+    [CONTENT_LENGTH] = "Content-Length",
+    [TRANSFER_ENCODING] = "Transfer-Encoding",
+    [CONTENT_ENCODING] = "Content-Encoding",
+    [CONTENT_TYPE] = "Content-Type",
+    [EXPECT] = "Expect",
+    [ORIGIN] = "Origin",
+    [SEC_FETCH_SITE] = "Sec-Fetch-Site",
+    [IF_NONE_MATCH] = "If-None-Match",
+};
+
+/* Conditions and promises that a client relies on. Ignoring one would be a lie. */
+static const char *const unsupported_names[] = {
+    "If-Match",    "If-Unmodified-Since", "Idempotency-Key",
+    "Producer-Id", "Producer-Epoch",      "Producer-Seq",
+};
+
+/* tchar of RFC 9110. */
+static bool is_token(const char *text, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        if (!isalnum((unsigned char)text[i]) && !(text[i] && strchr("!#$%&'*+-.^_`|~", text[i])))
+            return false;
+    }
+    return bytes > 0;
+}
+
+static bool has_control_bytes(const char *text, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f)
+            return true;
+    }
+    return false;
+}
+
+static bool is_named(const struct http_header *header, const char *name)
+{
+    return strlen(name) == header->name_bytes &&
+           strncasecmp(header->name, name, header->name_bytes) == 0;
+}
+
+static enum http_method method_of(const char *method)
+{
+    static const struct {
+        const char *name;
+        enum http_method method;
+    } methods[] = {
+        {"GET", HTTP_GET}, {"HEAD", HTTP_HEAD}, {"POST", HTTP_POST}, {"DELETE", HTTP_DELETE}};
+    for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
+        if (strcmp(methods[i].name, method) == 0)
+            return methods[i].method;
+    }
+    return HTTP_OTHER;
+}
+
+static bool refuse(struct response *refusal, enum problem problem, const char *detail)
+{
+    response_problem(refusal, problem, detail ? "%s" : NULL, detail);
+    return false;
+}
+
+static bool refuse_header(struct response *refusal, const char *name, const char *advice)
+{
+    response_problem(refusal, PROBLEM_BAD_HEADER, "%s: %s", name, advice);
+    return false;
+}
+
+static bool target_is_fine(const struct http_head *head, struct response *refusal)
+{
+    if (head->target_bytes > HTTP_TARGET_BYTES_MAX) {
+        response_problem(refusal, PROBLEM_TARGET_TOO_LONG,
+                         "The target has %zu bytes. No target of this service is longer than %d.",
+                         head->target_bytes, HTTP_TARGET_BYTES_MAX);
+        return false;
+    }
+    bool fine = head->target[0] == '/';
+    for (const char *c = head->target; *c && fine; c++)
+        fine = *c >= 0x21 && *c <= 0x7e && *c != '%' && *c != '#';
+    return fine || refuse(refusal, PROBLEM_BAD_TARGET, NULL);
+}
+
+/* Collects the known headers, and sees that every header is well-formed. */
+static bool sort_headers(const struct http_head *head, const char *known[KNOWN_COUNT],
+                         struct gate_facts *facts, struct response *refusal)
+{
+    if (head->header_count > HTTP_HEADERS_MAX) {
+        response_problem(refusal, PROBLEM_TOO_MANY_HEADERS, "At most %d headers are read.",
+                         HTTP_HEADERS_MAX);
+        return false;
+    }
+    size_t bytes = 0;
+    for (size_t i = 0; i < head->header_count; i++) {
+        const struct http_header *header = &head->headers[i];
+        bytes += header->name_bytes + header->value_bytes + HTTP_HEADER_OWN_BYTES;
+        if (!is_token(header->name, header->name_bytes))
+            return refuse(refusal, PROBLEM_BAD_HEADER,
+                          "The name of a header has characters that no name may have.");
+        if (has_control_bytes(header->value, header->value_bytes))
+            return refuse(refusal, PROBLEM_BAD_HEADER,
+                          "The value of a header has control characters in it.");
+        for (size_t k = 0; k < KNOWN_COUNT; k++) {
+            if (!is_named(header, known_names[k]))
+                continue;
+            if (known[k])
+                return refuse_header(refusal, known_names[k],
+                                     "there more than once. Send it once.");
+            known[k] = header->value;
+        }
+        for (size_t u = 0; u < ARRAY_SIZE(unsupported_names); u++) {
+            if (is_named(header, unsupported_names[u]))
+                facts->unsupported = unsupported_names[u];
+        }
+    }
+    if (bytes > HTTP_HEADERS_BYTES_MAX) {
+        response_problem(refusal, PROBLEM_TOO_MANY_HEADERS,
+                         "The headers are too long together: %d bytes are read, and each header "
+                         "counts %d besides its own.",
+                         HTTP_HEADERS_BYTES_MAX, HTTP_HEADER_OWN_BYTES);
+        return false;
+    }
+    return true;
+}
+
+/* Where the body ends: by a length, by chunks, or at once. Never by two of them. */
+static bool framing_is_clear(const struct http_head *head, const char *known[KNOWN_COUNT],
+                             struct gate_facts *facts, struct response *refusal)
+{
+    const char *length = known[CONTENT_LENGTH];
+    const char *coding = known[TRANSFER_ENCODING];
+    if (coding) {
+        if (length)
+            return refuse_header(refusal, known_names[TRANSFER_ENCODING],
+                                 "there together with Content-Length. Send one of them.");
+        if (strcmp(head->version, "HTTP/1.1") != 0)
+            return refuse_header(refusal, known_names[TRANSFER_ENCODING],
+                                 "not a header of HTTP/1.0. Send Content-Length.");
+        if (strcasecmp(coding, "chunked") != 0)
+            return refuse_header(refusal, known_names[TRANSFER_ENCODING],
+                                 "only \"chunked\" is read.");
+        facts->chunked = facts->has_body = true;
+    }
+    if (length) {
+        size_t digits = strspn(length, "0123456789");
+        if (digits == 0 || digits > 19 || length[digits])
+            return refuse_header(refusal, known_names[CONTENT_LENGTH],
+                                 "not a number of bytes. Send 1 to 19 decimal digits.");
+        for (const char *digit = length; *digit; digit++)
+            facts->content_length = facts->content_length * 10 + (uint64_t)(*digit - '0');
+        facts->has_body = facts->content_length > 0;
+    }
+    const char *encoding = known[CONTENT_ENCODING];
+    if (encoding && strcasecmp(encoding, "identity") != 0)
+        return refuse(refusal, PROBLEM_UNSUPPORTED_ENCODING, NULL);
+    return true;
+}
+
+/* "localhost", 127.0.0.1 and its neighbours, [::1]: no name that somebody else could point here. */
+static bool is_loopback(const char *host, size_t bytes)
+{
+    if (bytes == 9 && strncasecmp(host, "localhost", 9) == 0)
+        return true;
+    if (bytes == 5 && memcmp(host, "[::1]", 5) == 0)
+        return true;
+    return bytes > 4 && memcmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") >= bytes;
+}
+
+static bool host_is_ours(const struct gate_config *config, const char *host)
+{
+    /* Without its port; the colons of an address of IPv6 stand in brackets. */
+    const char *end = host[0] == '[' ? strchr(host, ']') : strchr(host, ':');
+    size_t bytes = !end ? strlen(host) : (size_t)(end - host) + (host[0] == '[');
+    if (config->any_host || is_loopback(host, bytes))
+        return true;
+    for (unsigned i = 0; i < config->host_count; i++) {
+        if (strlen(config->hosts[i]) == bytes && strncasecmp(config->hosts[i], host, bytes) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool host_is_fine(const struct gate_config *config, const struct http_head *head,
+                         const char *host, struct response *refusal)
+{
+    if (!host) {
+        if (strcmp(head->version, "HTTP/1.0") == 0)
+            return true;
+        return refuse_header(refusal, known_names[HOST], "missing. HTTP/1.1 wants exactly one.");
+    }
+    size_t fine = strspn(host, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                               ".:-_[]");
+    if (fine == 0 || host[fine])
+        return refuse_header(refusal, known_names[HOST], "not a name or address with a port.");
+    return host_is_ours(config, host) || refuse(refusal, PROBLEM_UNKNOWN_HOST, NULL);
+}
+
+/* Browsers name the page that makes a request. Only a page of our own may. */
+static bool origin_is_ours(const char *known[KNOWN_COUNT])
+{
+    if (known[SEC_FETCH_SITE] && strcasecmp(known[SEC_FETCH_SITE], "cross-site") == 0)
+        return false;
+    const char *origin = known[ORIGIN];
+    if (!origin)
+        return true;
+    if (strncasecmp(origin, "http://", 7) == 0)
+        origin += 7;
+    else if (strncasecmp(origin, "https://", 8) == 0)
+        origin += 8;
+    else
+        return false;
+    return known[HOST] && strcasecmp(origin, known[HOST]) == 0;
+}
+
+static bool is_media_type(const char *value, const char *type)
+{
+    size_t bytes = strlen(type);
+    return strncasecmp(value, type, bytes) == 0 && (!value[bytes] || strchr("; \t", value[bytes]));
+}
+
+bool gate_admits(const struct gate_config *config, const struct http_head *head,
+                 struct gate_facts *ret_facts, struct response *ret_refusal)
+{
+    const char *known[KNOWN_COUNT] = {NULL};
+    struct gate_facts facts = {.method = method_of(head->method)};
+
+    ret_refusal->close = true;
+    if (!target_is_fine(head, ret_refusal) || !sort_headers(head, known, &facts, ret_refusal) ||
+        !framing_is_clear(head, known, &facts, ret_refusal) ||
+        !host_is_fine(config, head, known[HOST], ret_refusal))
+        return false;
+    if (!origin_is_ours(known))
+        return refuse(ret_refusal, PROBLEM_FOREIGN_ORIGIN, NULL);
+
+    facts.expects_continue = known[EXPECT] && strcasecmp(known[EXPECT], "100-continue") == 0;
+    facts.ndjson =
+        known[CONTENT_TYPE] && is_media_type(known[CONTENT_TYPE], "application/x-ndjson");
+    facts.if_none_match = known[IF_NONE_MATCH];
+    ret_refusal->close = false;
+    *ret_facts = facts;
+    return true;
+}

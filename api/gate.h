@@ -1,0 +1,34 @@
+/*
+ * The gate: what every request has to pass before anything is made of it. Two readers of one
+ * connection (a proxy and this service, or the HTTP library and this code) must never disagree on
+ * where a request ends or what it asks for, so whatever could be read in two ways is refused.
+ */
+#ifndef API_GATE_H
+#define API_GATE_H
+
+#include "api/http.h"
+#include "api/response.h"
+
+struct gate_config {
+    /* Names the service answers to beside those of the loopback; with any_host, to every name. */
+    const char *const *hosts;
+    unsigned host_count;
+    bool any_host;
+};
+
+/* What the headers say, once they say only one thing. Strings point into the head. */
+struct gate_facts {
+    enum http_method method;
+    bool has_body, chunked;
+    uint64_t content_length; /* 0 if chunked */
+    bool expects_continue;
+    bool ndjson;               /* of Content-Type */
+    const char *if_none_match; /* NULL: none */
+    const char *unsupported;   /* a header whose wish this version would silently ignore; or NULL */
+};
+
+/* False: refused, and the response says why; the connection cannot be used any further. */
+bool gate_admits(const struct gate_config *config, const struct http_head *head,
+                 struct gate_facts *ret_facts, struct response *ret_refusal);
+
+#endif

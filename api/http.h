@@ -1,0 +1,33 @@
+/* A request as it arrived, as a value: what the gate judges before anything is made of it. */
+#ifndef API_HTTP_H
+#define API_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_DELETE, HTTP_OTHER };
+
+#define HTTP_HEADERS_MAX 64
+#define HTTP_TARGET_BYTES_MAX 1024
+
+/* All headers together, each counted with some room for itself. The library keeps the head of a
+ * request and that of its answer in one piece of memory: what is larger could be read, but no longer
+ * be answered, and an append would be durable without anybody being told. */
+#define HTTP_HEADERS_BYTES_MAX 6144
+#define HTTP_HEADER_OWN_BYTES 64
+
+struct http_header {
+    const char *name, *value;
+    size_t name_bytes, value_bytes;
+};
+
+struct http_head {
+    const char *method, *version;
+    const char *target;  /* raw: as sent, nothing decoded; cut off behind HTTP_TARGET_BYTES_MAX */
+    size_t target_bytes; /* as sent */
+    struct http_header headers[HTTP_HEADERS_MAX];
+    size_t header_count; /* as sent; only the first HTTP_HEADERS_MAX are kept */
+};
+
+#endif

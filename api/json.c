@@ -1,0 +1,290 @@
+/*
+ * The only file that knows jansson, and it asks it one thing: whether bytes are UTF-8, and how they
+ * look as a JSON string. Names of logs, numbers and our own words need no escaping and are written
+ * as they are: receipts are on the hot path.
+ */
+#include "api/json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "wal/base.h"
+
+static int add_piece(const char *piece, size_t bytes, void *context)
+{
+    text_add(context, piece, bytes);
+    return 0;
+}
+
+/* Writes a value and gives it back; NULL is a value there was no memory for. */
+static void add_value(struct text *text, json_t *value)
+{
+    if (!value || json_dump_callback(value, add_piece, text, JSON_COMPACT | JSON_ENCODE_ANY) < 0)
+        text->failed = true;
+    json_decref(value);
+}
+
+/* A member's name, and the comma that the members before it call for. */
+static void add_name(struct text *text, const char *name)
+{
+    bool first = text->failed || text->data[text->bytes - 1] == '{';
+    text_format(text, "%s\"%s\":", first ? "" : ",", name);
+}
+
+static void add_number(struct text *text, const char *name, uint64_t number)
+{
+    add_name(text, name);
+    text_format(text, "%" PRIu64, number);
+}
+
+static void add_real(struct text *text, const char *name, double number)
+{
+    add_name(text, name);
+    text_format(text, "%.3f", number);
+}
+
+static void add_string(struct text *text, const char *name, const char *string)
+{
+    add_name(text, name);
+    add_value(text, json_string(string));
+}
+
+static void add_bool(struct text *text, const char *name, bool value)
+{
+    add_name(text, name);
+    text_format(text, value ? "true" : "false");
+}
+
+static void open_object(struct text *text)
+{
+    text_add(text, "{", 1);
+}
+
+static void close_object(struct text *text)
+{
+    text_add(text, "}", 1);
+}
+
+static void open_member(struct text *text, const char *name)
+{
+    add_name(text, name);
+    open_object(text);
+}
+
+/* ---- problems ---- */
+
+void json_add_problem(struct text *text, const struct json_problem *problem)
+{
+    char type[64];
+    snprintf(type, sizeof(type), "/problems/%s", problem->type);
+
+    open_object(text);
+    add_string(text, "type", type);
+    add_string(text, "title", problem->title);
+    add_number(text, "status", problem->status);
+    add_string(text, "detail", problem->detail);
+    if (problem->outcome_unknown)
+        add_string(text, "outcome", "unknown");
+    if (problem->member)
+        add_number(text, problem->member, problem->number);
+    text_add(text, "}\n", 2);
+}
+
+/* ---- appends and records ---- */
+
+void json_add_receipt(struct text *text, const struct json_receipt *receipt)
+{
+    text_format(text, "{\"log\":\"%s\",\"offset\":%" PRIu64, receipt->log, receipt->token.begin);
+    text_format(text, ",\"count\":%" PRIu64 ",\"next_offset\":%" PRIu64,
+                receipt->token.end - receipt->token.begin, receipt->token.end);
+    text_format(text, ",\"committed_offset\":%" PRIu64 ",\"durability\":\"%s\",\"bytes\":%zu}\n",
+                receipt->committed_offset, receipt->is_volatile ? "volatile" : "committed",
+                receipt->bytes);
+}
+
+static void add_timestamp(struct text *text, uint64_t timestamp_ns)
+{
+    time_t seconds = (time_t)(timestamp_ns / 1000000000u);
+    struct tm utc;
+    char date[32];
+
+    must(gmtime_r(&seconds, &utc));
+    must(strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &utc) > 0);
+    text_format(text, "%s.%06" PRIu64 "Z", date, timestamp_ns / 1000 % 1000000);
+}
+
+void json_add_record_line(struct text *text, const struct wal_entry *entry)
+{
+    text_format(text, "{\"offset\":%" PRIu64 ",\"timestamp\":\"", entry->offset);
+    add_timestamp(text, entry->timestamp_ns);
+    /* NULL for what is not UTF-8, and for want of memory: then base64 is short of it as well. */
+    json_t *string = json_stringn(entry->data, entry->size);
+    if (string) {
+        text_format(text, "\",\"data\":");
+        add_value(text, string);
+        text_add(text, "}\n", 2);
+    } else {
+        text_format(text, "\",\"data_base64\":\"");
+        text_add_base64(text, entry->data, entry->size);
+        text_add(text, "\"}\n", 3);
+    }
+}
+
+void json_add_positions(struct text *text, const char *log, const struct wal_positions *positions)
+{
+    text_format(text, "{\"log\":\"%s\",\"first_offset\":%" PRIu64, log, positions->first_offset);
+    text_format(text, ",\"committed_offset\":%" PRIu64 ",\"next_offset\":%" PRIu64 "}\n",
+                positions->committed_offset, positions->next_offset);
+}
+
+/* ---- the list of logs ---- */
+
+void json_names_begin(struct json_names *names, struct text *text)
+{
+    *names = (struct json_names){.text = text};
+    text_format(text, "{\"logs\":[");
+}
+
+void json_names_add(struct json_names *names, const char *name)
+{
+    size_t bytes = strlen(name);
+    must(bytes < sizeof(names->last));
+    text_format(names->text, "%s{\"name\":\"%s\"}", names->count++ ? "," : "", name);
+    memcpy(names->last, name, bytes + 1);
+}
+
+void json_names_end(struct json_names *names, bool more)
+{
+    if (more)
+        text_format(names->text, "],\"next_after\":\"%s\"}\n", names->last);
+    else
+        text_format(names->text, "]}\n");
+}
+
+/* ---- stats ---- */
+
+static void add_latency(struct text *text, const char *name, const struct wal_latency *latency)
+{
+    open_member(text, name);
+    add_number(text, "count", latency->count);
+    add_number(text, "p50", latency->p50_us);
+    add_number(text, "p99", latency->p99_us);
+    add_number(text, "max", latency->max_us);
+    add_number(text, "sum", latency->sum_us);
+    close_object(text);
+}
+
+static void add_recovery(struct text *text, const struct wal_recovery *recovery)
+{
+    open_member(text, "recovery");
+    add_bool(text, "clean", recovery->clean);
+    add_number(text, "frames", recovery->frames);
+    add_number(text, "records", recovery->records);
+    add_number(text, "torn_bytes", recovery->torn_bytes);
+    if (recovery->torn_bytes > 0)
+        add_number(text, "torn_offset", recovery->torn_offset);
+    if (recovery->damaged_offset != UINT64_MAX)
+        add_number(text, "damaged_offset", recovery->damaged_offset);
+    close_object(text);
+}
+
+static void add_io(struct text *text, const struct store_stats *store)
+{
+    open_member(text, "io");
+    add_string(text, "backend", store->backend);
+    add_string(text, "reason", store->reason);
+    add_bool(text, "direct", store->direct);
+    close_object(text);
+}
+
+static const char *state_of(int status)
+{
+    switch (status) {
+    case 0: return "ok";
+    case -ESHUTDOWN: return "closing";
+    case -EBADMSG: return "damaged";
+    default: return "failed";
+    }
+}
+
+static double per(uint64_t sum, uint64_t count)
+{
+    return count > 0 ? (double)sum / (double)count : 0;
+}
+
+static void add_counters(struct text *text, const struct wal_stats *stats)
+{
+    add_number(text, "total_bytes_written", stats->total_bytes_written);
+    add_number(text, "total_operations", stats->total_operations);
+    add_number(text, "current_offset", stats->current_offset);
+    add_number(text, "pending_entries", stats->pending_entries);
+    add_number(text, "pending_bytes", stats->pending_bytes);
+    add_number(text, "first_offset", stats->positions.first_offset);
+    add_number(text, "committed_offset", stats->positions.committed_offset);
+    add_number(text, "next_offset", stats->positions.next_offset);
+    add_number(text, "commits", stats->commits);
+    add_number(text, "commit_records", stats->commit_records);
+    add_number(text, "commit_records_max", stats->commit_records_max);
+    add_number(text, "commit_bytes", stats->commit_bytes);
+    add_real(text, "records_per_commit", per(stats->commit_records, stats->commits));
+    add_real(text, "bytes_per_commit", per(stats->commit_bytes, stats->commits));
+    add_number(text, "syncs", stats->syncs);
+    add_latency(text, "commit_latency_us", &stats->commit_latency);
+    add_latency(text, "sync_latency_us", &stats->sync_latency);
+    add_number(text, "bytes_on_disk", stats->bytes_on_disk);
+    add_number(text, "segments", stats->segments);
+    add_number(text, "rotations", stats->rotations);
+    add_number(text, "refusals_queue", stats->refusals_queue);
+    add_number(text, "refusals_space", stats->refusals_space);
+    add_number(text, "write_retries", stats->write_retries);
+}
+
+void json_add_log_stats(struct text *text, const char *log, const uint8_t id[16],
+                        const struct wal_stats *stats, const struct store_stats *store)
+{
+    open_object(text);
+    add_string(text, "log", log);
+    add_name(text, "id");
+    text_add(text, "\"", 1);
+    for (size_t i = 0; i < 16; i++)
+        text_format(text, "%02x", id[i]);
+    text_add(text, "\"", 1);
+    add_string(text, "state", state_of(stats->status));
+    if (stats->status < 0)
+        add_string(text, "error", strerror(-stats->status));
+    add_counters(text, stats);
+    add_recovery(text, &stats->recovery);
+    add_io(text, store);
+    text_add(text, "}\n", 2);
+}
+
+void json_add_stats(struct text *text, const struct json_service *service,
+                    const struct store_stats *store)
+{
+    open_object(text);
+    add_string(text, "version", service->version);
+    add_string(text, "state", service->draining ? "stopping" : "ok");
+    add_real(text, "uptime_seconds", (double)service->uptime_us / 1e6);
+    add_number(text, "requests", service->requests);
+    add_number(text, "requests_in_progress", service->in_progress);
+    add_number(text, "appends_waiting", service->appends_waiting);
+    add_number(text, "logs_open", store->logs_open);
+    add_number(text, "logs_failed", store->logs_failed);
+    add_number(text, "logs_damaged", store->logs_damaged);
+    add_number(text, "write_handles", store->write_handles);
+    add_number(text, "memory_bytes", store->memory_bytes);
+    add_number(text, "free_bytes", store->free_bytes);
+    add_number(text, "rounds", store->rounds);
+    add_number(text, "writes", store->writes);
+    add_io(text, store);
+    text_add(text, "}\n", 2);
+}
+
+void json_add_version(struct text *text, const char *version)
+{
+    text_format(text, "{\"name\":\"wald\",\"version\":\"%s\"}\n", version);
+}

@@ -1,0 +1,63 @@
+/* Values to JSON. Everything is added to a text; what memory is short for, the text remembers. */
+#ifndef API_JSON_H
+#define API_JSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "api/text.h"
+#include "wal/store.h"
+
+struct json_problem {
+    unsigned status;
+    const char *type, *title, *detail; /* type: the last part of "/problems/..." */
+    bool outcome_unknown;
+    const char *member; /* NULL, or the name of one more member with a number */
+    uint64_t number;
+};
+
+void json_add_problem(struct text *text, const struct json_problem *problem);
+
+struct json_receipt {
+    const char *log;
+    struct wal_token token;
+    uint64_t committed_offset;
+    bool is_volatile;
+    size_t bytes;
+};
+
+void json_add_receipt(struct text *text, const struct json_receipt *receipt);
+
+/* A record as one line: its bytes as text if they are UTF-8, else in base64. */
+void json_add_record_line(struct text *text, const struct wal_entry *entry);
+
+void json_add_positions(struct text *text, const char *log, const struct wal_positions *positions);
+
+/* The list of logs is written name by name; `more` says that it did not end there. */
+struct json_names {
+    struct text *text;
+    unsigned count;
+    char last[129];
+};
+
+void json_names_begin(struct json_names *names, struct text *text);
+void json_names_add(struct json_names *names, const char *name);
+void json_names_end(struct json_names *names, bool more);
+
+void json_add_log_stats(struct text *text, const char *log, const uint8_t id[16],
+                        const struct wal_stats *stats, const struct store_stats *store);
+
+/* What the service counts beside the store. */
+struct json_service {
+    const char *version;
+    bool draining;
+    uint64_t uptime_us;
+    uint64_t requests, in_progress, appends_waiting;
+};
+
+void json_add_stats(struct text *text, const struct json_service *service,
+                    const struct store_stats *store);
+
+void json_add_version(struct text *text, const char *version);
+
+#endif

@@ -1,0 +1,86 @@
+/* Logs as wholes: listing, positions, counters, removal. */
+#include <errno.h>
+
+#include "api/errors.h"
+#include "api/json.h"
+#include "api/request.h"
+#include "wal/base.h"
+
+#define NAMES_DEFAULT 1000
+#define NAMES_MAX 10000
+
+struct listing {
+    struct json_names names;
+    uint64_t limit;
+};
+
+static int list_name(void *context, const char *name)
+{
+    struct listing *listing = context;
+    if (listing->names.count == listing->limit)
+        return 1;
+    json_names_add(&listing->names, name);
+    return 0;
+}
+
+enum progress answer_logs(struct request *request)
+{
+    const char *prefix = target_parameter(&request->target, "prefix");
+    const char *after = target_parameter(&request->target, "after");
+    struct listing listing;
+    if (!request_number(request, "limit", 1, NAMES_MAX, NAMES_DEFAULT, &listing.limit))
+        return PROGRESS_ANSWERED;
+
+    CLEANUP(text_done) struct text body = {0};
+    json_names_begin(&listing.names, &body);
+    int rc = store_list(request->api->config.store, prefix ? prefix : "", after ? after : "",
+                        list_name, &listing);
+    if (rc < 0)
+        return request_fail(request, WHEN_READING, rc);
+    json_names_end(&listing.names, rc > 0);
+    response_text(&request->response, 200, "application/json", &body);
+    return PROGRESS_ANSWERED;
+}
+
+enum progress answer_log_offsets(struct request *request)
+{
+    CLEANUP(held_log_done) struct held_log held = {NULL, NULL};
+    if (!request_hold_log(request, &held))
+        return PROGRESS_ANSWERED;
+
+    struct wal_positions positions;
+    struct text body = {0};
+    wal_positions(held.wal, &positions);
+    json_add_positions(&body, request->log, &positions);
+    response_text(&request->response, 200, "application/json", &body);
+    return PROGRESS_ANSWERED;
+}
+
+enum progress answer_log_stats(struct request *request)
+{
+    CLEANUP(held_log_done) struct held_log held = {NULL, NULL};
+    if (!request_hold_log(request, &held))
+        return PROGRESS_ANSWERED;
+
+    struct wal_stats stats;
+    struct store_stats store;
+    struct text body = {0};
+    uint8_t id[16];
+    wal_id(held.wal, id);
+    wal_stats(held.wal, &stats);
+    store_stats(held.store, &store);
+    json_add_log_stats(&body, request->log, id, &stats, &store);
+    response_text(&request->response, 200, "application/json", &body);
+    return PROGRESS_ANSWERED;
+}
+
+/* Sleeps until the appends in flight are decided and the removal is durable, doing the committer's
+ * work meanwhile. */
+enum progress answer_log_delete(struct request *request)
+{
+    int rc = store_delete(request->api->config.store, request->log);
+    if (rc < 0)
+        return request_fail(request, WHEN_DELETING, rc);
+    request->response.status = 204;
+    return PROGRESS_ANSWERED;
+}

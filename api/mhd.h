@@ -1,0 +1,37 @@
+/*
+ * Sockets to requests and back. One thread runs it, from an event loop of its own that also drives
+ * the store's committer. Public.
+ */
+#ifndef API_MHD_H
+#define API_MHD_H
+
+#include <stdint.h>
+
+#include "api/api.h"
+
+struct mhd;
+
+struct mhd_config {
+    int listen_fd;             /* listening, non-blocking; to be left to this struct from now on */
+    unsigned connections_max;  /* further ones wait in the backlog */
+    unsigned idle_timeout_s;   /* a connection without traffic for so long is closed */
+    uint64_t body_bytes_total; /* of all bodies at a time; beyond it 503 */
+};
+
+/* Errors, after which the process can only end: -ENOMEM; -EIO: libmicrohttpd does not start. */
+int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *api);
+
+/* The descriptor that polls readable when mhd_run() has work. */
+int mhd_poll_fd(const struct mhd *mhd);
+
+/* Resumes what has been decided, serves what is ready, and never sleeps. Returns in how many
+ * microseconds to call it again at the latest; UINT64_MAX: no timer. */
+uint64_t mhd_run(struct mhd *mhd);
+
+/* Takes no more connections and closes each one behind its next answer. */
+void mhd_quiesce(struct mhd *mhd);
+
+/* No append may be waiting any more; what else is under way is cut off. NULL is fine. */
+void mhd_close(struct mhd *mhd);
+
+#endif

@@ -1,0 +1,140 @@
+/*
+ * One request on its way through the service, from its head to its answer. Belongs to one thread:
+ * the loop's, which is also the one that drives the store's committer.
+ */
+#ifndef API_REQUEST_H
+#define API_REQUEST_H
+
+#include "api/api.h"
+#include "api/errors.h"
+#include "api/gate.h"
+#include "api/response.h"
+#include "api/target.h"
+
+struct request;
+
+enum progress {
+    PROGRESS_ANSWERED, /* the response is there */
+    PROGRESS_WAITING,  /* it comes later; the connection has been suspended */
+};
+
+/* What a request needs of its connection if it cannot be answered at once. */
+struct request_transport {
+    /* Before anything is begun that could call resume(). */
+    void (*suspend)(struct request *request);
+    /* Exactly once after each suspend(), never from inside it: request_finish() is due. */
+    void (*resume)(struct request *request);
+};
+
+struct route {
+    const char *path;       /* "{log}" and "{offset}" stand for any segment of that kind */
+    const char *parameters; /* the names allowed in the query, each with a space behind it */
+    enum progress (*answer)(struct request *request);
+    enum http_method method;
+    bool takes_body;
+};
+
+struct request {
+    /* Set by request_open(). */
+    struct api *api;
+    const struct request_transport *transport;
+
+    /* Set by request_begin(). Strings point into the raw target or into the head. */
+    const struct route *route;
+    struct target target;
+    struct gate_facts facts;
+    const char *log;
+    uint64_t offset;
+    size_t body_bytes_max;
+
+    /* The body: kept by the transport as long as the request. */
+    const char *body;
+    size_t body_bytes;
+
+    struct response response;
+
+    /* While PROGRESS_WAITING. */
+    void (*finish)(struct request *request);
+    struct wal *wal;
+    struct wal_handler handler;
+    struct wal_token token;
+    int status;
+};
+
+/* The request is all zero. */
+void request_open(struct request *request, struct api *api,
+                  const struct request_transport *transport);
+
+/* Its answer has been sent, or never will be. It must not be waiting. */
+void request_close(struct request *request);
+
+enum begin {
+    BEGIN_READ,    /* read the body, at most body_bytes_max bytes, then request_answer() */
+    BEGIN_SWALLOW, /* the response is there; the body, if any, has to be read past first */
+    BEGIN_REFUSE,  /* the response is there; nothing more is read from the connection */
+};
+
+/* Judges the head. `raw` is a copy of the target that is taken apart in place and, like the head's
+ * strings, lives as long as the request. */
+enum begin request_begin(struct request *request, const struct http_head *head, char *raw);
+
+/* The body is longer than body_bytes_max. */
+void request_refuse_size(struct request *request);
+
+/* There is no memory for the body. */
+void request_refuse_memory(struct request *request);
+
+/* The body is there. */
+enum progress request_answer(struct request *request);
+
+/* After resume(): makes the response. */
+void request_finish(struct request *request);
+
+/* ---- for the handlers of routes ---- */
+
+struct api {
+    struct api_config config;
+    struct gate_config gate;
+    bool draining;
+    uint64_t begun_us;
+    uint64_t requests, in_progress, appends_waiting;
+};
+
+/* Answers with what a negative errno means, and tells the operator if it is grave. */
+enum progress request_fail(struct request *request, enum moment moment, int error);
+
+uint64_t api_uptime_us(const struct api *api);
+
+/* One for each route. */
+enum progress answer_log_append(struct request *request);
+enum progress answer_log_delete(struct request *request);
+enum progress answer_log_offsets(struct request *request);
+enum progress answer_log_stats(struct request *request);
+enum progress answer_logs(struct request *request);
+enum progress answer_record(struct request *request);
+enum progress answer_records(struct request *request);
+enum progress answer_stats(struct request *request);
+enum progress answer_livez(struct request *request);
+enum progress answer_readyz(struct request *request);
+enum progress answer_version(struct request *request);
+
+/* For CLEANUP(): a log that is given back when its holder goes out of scope. */
+struct held_log {
+    struct store *store;
+    struct wal *wal;
+};
+
+void held_log_done(struct held_log *held);
+
+/* The request's log, which must exist; or answers why not. */
+bool request_hold_log(struct request *request, struct held_log *ret_held);
+
+/* A query parameter that is a number from min to max; `fallback` if it is not there. Answers and
+ * returns false if it is something else. */
+bool request_number(struct request *request, const char *name, uint64_t min, uint64_t max,
+                    uint64_t fallback, uint64_t *ret_number);
+
+#define ETAG_BYTES 64
+void etag_print(char ret_etag[ETAG_BYTES], struct wal *wal, uint64_t offset);
+
+#endif

@@ -1,0 +1,24 @@
+/* A growing run of bytes, for answers whose length is not known before they are written. */
+#ifndef API_TEXT_H
+#define API_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* All zero is an empty text. When memory ran out `failed` is set and stays, and what is added after
+ * that is dropped: the writer asks once, at the end. */
+struct text {
+    char *data;
+    size_t bytes, capacity;
+    bool failed;
+};
+
+void text_add(struct text *text, const void *data, size_t bytes);
+void text_format(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The encoding of RFC 4648 with padding. */
+void text_add_base64(struct text *text, const void *data, size_t bytes);
+
+void text_done(struct text *text); /* for CLEANUP() */
+
+#endif

@@ -1,0 +1,90 @@
+#include "server/listen.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+
+/* Splits at the last colon; brackets around the address go. */
+static bool split(const char *address, char *host, size_t host_bytes, const char **ret_port)
+{
+    const char *colon = strrchr(address, ':');
+    if (!colon || !colon[1])
+        return false;
+    size_t bytes = (size_t)(colon - address);
+    if (bytes >= 2 && address[0] == '[' && address[bytes - 1] == ']') {
+        address++;
+        bytes -= 2;
+    }
+    if (bytes == 0 || bytes >= host_bytes)
+        return false;
+    memcpy(host, address, bytes);
+    host[bytes] = '\0';
+    *ret_port = colon + 1;
+    return true;
+}
+
+static int open_socket(const struct addrinfo *info)
+{
+    int one = 1;
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    /* Without it a restart would have to wait for the old connections to be forgotten. */
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+        bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
+        int error = -errno;
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+static void describe(struct listener *listener)
+{
+    struct sockaddr_storage name = {0};
+    socklen_t bytes = sizeof(name);
+    char host[64] = "?", port[16] = "?";
+
+    (void)getsockname(listener->fd, (struct sockaddr *)&name, &bytes);
+    (void)getnameinfo((struct sockaddr *)&name, bytes, host, sizeof(host), port, sizeof(port),
+                      NI_NUMERICHOST | NI_NUMERICSERV);
+    bool v6 = name.ss_family == AF_INET6;
+    snprintf(listener->address, sizeof(listener->address), v6 ? "[%s]:%s" : "%s:%s", host, port);
+    listener->is_loopback = v6 ? strcmp(host, "::1") == 0 : strncmp(host, "127.", 4) == 0;
+}
+
+int listen_open(struct listener *ret_listener, const char *address, const char **ret_reason)
+{
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                                   .ai_socktype = SOCK_STREAM,
+                                   .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *info;
+    char host[256];
+    const char *port;
+
+    if (!split(address, host, sizeof(host), &port)) {
+        *ret_reason = "it is not of the form ADDRESS:PORT";
+        return -EINVAL;
+    }
+    int rc = getaddrinfo(host, port, &hints, &info);
+    if (rc != 0) {
+        *ret_reason = gai_strerror(rc);
+        return -EINVAL;
+    }
+    int fd = open_socket(info);
+    freeaddrinfo(info);
+    if (fd < 0) {
+        *ret_reason = strerror(-fd);
+        return fd;
+    }
+    ret_listener->fd = fd;
+    describe(ret_listener);
+    return 0;
+}

@@ -1,0 +1,363 @@
+/*
+ * The order of starting, the loop, and the exact reverse.
+ *
+ * One thread does everything: its epoll watches the signals, the HTTP library's sockets and the
+ * committer's ring. A turn of the loop first lets the committer reap and start writes, then answers
+ * what has been decided and takes in new requests. What arrives during a write is the next commit.
+ *
+ * Stopping: appends are refused, connections are closed behind their answers, what is queued is
+ * committed and answered, then the library stops and the store is closed.
+ */
+#include "server/server.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "api/mhd.h"
+#include "server/listen.h"
+#include "server/log.h"
+#include "wal/base.h"
+#include "wal/store.h"
+
+#define FILES_WANTED (1u << 20)
+#define IDLE_TIMEOUT_S 60
+#define BODY_BYTES_TOTAL (256u << 20)
+/* How long a stop waits for requests that are still arriving and answers that are not taken. What
+ * is on its way to the disk it waits for without a limit. */
+#define STOP_PATIENCE_US UINT64_C(10000000)
+#define EVENT_QUIET_US UINT64_C(10000000)
+
+struct server {
+    const struct config *config;
+    bool is_volatile;
+    struct listener listener;
+    struct store *store;
+    struct api *api;
+    struct mhd *mhd;
+    int epoll_fd, signal_fd;
+    bool stopping;
+
+    /* The event told last, for which repeats are only counted for a while. */
+    struct {
+        const char *name;
+        int error;
+        uint64_t at_us, repeats;
+    } told;
+};
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    must(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+/* ---- what the operator is told ---- */
+
+static int fail(const char *what, const char *reason)
+{
+    struct log_line line;
+    char sentence[512];
+    snprintf(sentence, sizeof(sentence), "%s: %s", what, reason);
+    log_begin(&line, "error", "start_failed");
+    log_quoted(&line, "reason", sentence);
+    log_end(&line);
+    return EXIT_FAILURE;
+}
+
+static void warn(const char *event, const char *reason)
+{
+    struct log_line line;
+    log_begin(&line, "warning", event);
+    log_quoted(&line, "reason", reason);
+    log_end(&line);
+}
+
+/* A disk that fails does so for every request: the first is told, the others are counted. */
+static void tell(void *context, const struct api_event *event)
+{
+    struct server *server = context;
+    uint64_t now = now_us();
+    bool same = server->told.name && strcmp(server->told.name, event->name) == 0 &&
+                server->told.error == event->error;
+    if (same && now - server->told.at_us < EVENT_QUIET_US) {
+        server->told.repeats++;
+        return;
+    }
+    struct log_line line;
+    log_begin(&line, "error", event->name);
+    if (event->log)
+        log_text(&line, "log", event->log);
+    log_number(&line, "errno", (uint64_t)-event->error);
+    log_quoted(&line, "error", strerror(-event->error));
+    if (same && server->told.repeats > 0)
+        log_number(&line, "repeats", server->told.repeats);
+    log_end(&line);
+    server->told.name = event->name;
+    server->told.error = event->error;
+    server->told.at_us = now;
+    server->told.repeats = 0;
+}
+
+static void tell_ready(const struct server *server)
+{
+    struct store_stats stats;
+    struct log_line line;
+    store_stats(server->store, &stats);
+    log_begin(&line, "info", "ready");
+    log_text(&line, "listen", server->listener.address);
+    log_text(&line, "backend", stats.backend);
+    log_quoted(&line, "reason", stats.reason);
+    log_text(&line, "data", server->config->data);
+    log_text(&line, "version", WALD_VERSION);
+    log_number(&line, "pid", (uint64_t)getpid());
+    log_end(&line);
+}
+
+/* ---- starting ---- */
+
+/* Looks at the directory, or where it is going to be made. */
+static bool is_in_memory(const char *path)
+{
+    struct statfs info;
+    char parent[4096];
+    int rc = statfs(path, &info);
+    if (rc < 0 && errno == ENOENT && strlen(path) < sizeof(parent)) {
+        size_t end = strlen(path);
+        memcpy(parent, path, end + 1);
+        while (end > 1 && parent[end - 1] == '/')
+            parent[--end] = '\0';
+        char *slash = strrchr(parent, '/');
+        if (slash)
+            slash[slash == parent] = '\0';
+        rc = statfs(slash ? parent : ".", &info);
+    }
+    return rc == 0 && (info.f_type == TMPFS_MAGIC || info.f_type == RAMFS_MAGIC);
+}
+
+static int check_disk(struct server *server)
+{
+    server->is_volatile = is_in_memory(server->config->data);
+    if (!server->is_volatile)
+        return 0;
+    if (!server->config->allow_volatile)
+        return fail(server->config->data,
+                    "this directory is in memory (tmpfs or ramfs), and everything in it goes with "
+                    "the power; choose one on a disk, or accept that with --allow-volatile");
+    warn("volatile", "the data directory is in memory: nothing survives a power cut");
+    return 0;
+}
+
+/* Each open log and each connection is a file. Nothing here uses select(), so many are fine. */
+static unsigned raise_file_limit(void)
+{
+    struct rlimit files;
+    must(getrlimit(RLIMIT_NOFILE, &files) == 0);
+    rlim_t soft = files.rlim_cur;
+    files.rlim_cur = files.rlim_max < FILES_WANTED ? files.rlim_max : FILES_WANTED;
+    if (files.rlim_cur < soft || setrlimit(RLIMIT_NOFILE, &files) < 0)
+        files.rlim_cur = soft;
+    return (unsigned)min_u64(files.rlim_cur, FILES_WANTED);
+}
+
+static int open_store(struct server *server)
+{
+    const struct config *config = server->config;
+    char reason[256] = "";
+    struct store_config store;
+    store_config_default(&store);
+    store.io = config->io;
+    store.threads = false;
+    store.log.record_bytes_max = config->record_bytes_max;
+
+    int rc = store_open(&server->store, config->data, &store, reason);
+    if (rc == -EWOULDBLOCK)
+        return fail(config->data, "another process has this data directory open; stop that one, or "
+                                  "choose another directory with --data");
+    if (rc < 0)
+        return fail(config->data, reason[0] ? reason : strerror(-rc));
+    /* The ring is made by the first run, on the thread that will go on running it. */
+    rc = store_run(server->store, 0, 0);
+    return rc < 0 ? fail("the disk backend", strerror(-rc)) : 0;
+}
+
+static int open_api(struct server *server)
+{
+    const struct config *config = server->config;
+    const struct api_config api = {
+        .store = server->store,
+        .version = WALD_VERSION,
+        .record_bytes_max = config->record_bytes_max,
+        .is_volatile = server->is_volatile,
+        .hosts = config->hosts,
+        .host_count = config->host_count,
+        .any_host = !server->listener.is_loopback && config->host_count == 0,
+        .tell = tell,
+        .context = server,
+    };
+    int rc = api_new(&server->api, &api);
+    return rc < 0 ? fail("starting", strerror(-rc)) : 0;
+}
+
+static int open_front(struct server *server, unsigned files)
+{
+    const struct mhd_config mhd = {
+        .listen_fd = server->listener.fd,
+        .connections_max = (unsigned)max_u64(files / 5, 16),
+        .idle_timeout_s = IDLE_TIMEOUT_S,
+        .body_bytes_total = BODY_BYTES_TOTAL,
+    };
+    server->listener.fd = -1;
+    int rc = mhd_open(&server->mhd, &mhd, server->api);
+    return rc < 0 ? fail("libmicrohttpd", "it does not start; is there memory, and a file left?")
+                  : 0;
+}
+
+static int watch(struct server *server, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    if (fd < 0 || epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+        return fail("epoll", strerror(fd < 0 ? -fd : errno));
+    return 0;
+}
+
+/* Blocked from the start, so that a signal during recovery is a stop too. */
+static int block_signals(struct server *server)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    /* A client that hangs up, and a limit of file size, are errors of a call and not the end. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    server->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+    server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return watch(server, server->signal_fd);
+}
+
+static int start(struct server *server)
+{
+    umask(077);
+    unsigned files = raise_file_limit();
+    if (block_signals(server) || check_disk(server) || open_store(server))
+        return EXIT_FAILURE;
+
+    const char *reason;
+    if (listen_open(&server->listener, server->config->listen, &reason) < 0)
+        return fail(server->config->listen, reason);
+    if (open_api(server) || open_front(server, files) || watch(server, mhd_poll_fd(server->mhd)) ||
+        watch(server, store_poll_fd(server->store, 0)))
+        return EXIT_FAILURE;
+
+    if (!server->listener.is_loopback)
+        warn("open_to_network", "anybody who reaches this address can read, append and delete: "
+                                "there is no authentication in this version");
+    tell_ready(server);
+    return 0;
+}
+
+/* ---- the loop ---- */
+
+static void begin_stop(struct server *server)
+{
+    struct signalfd_siginfo info = {0};
+    struct log_line line;
+    if (read(server->signal_fd, &info, sizeof(info)) != sizeof(info) || server->stopping)
+        return;
+
+    log_begin(&line, "info", "stopping");
+    log_text(&line, "signal", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+    log_end(&line);
+    server->stopping = true;
+    api_drain(server->api);
+    mhd_quiesce(server->mhd);
+
+    /* From here on the signals do again what they do by themselves: end the process at once. */
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_UNBLOCK, &signals, NULL);
+}
+
+static int milliseconds(uint64_t us)
+{
+    return us >= (uint64_t)60 * 1000 * 1000 ? 60 * 1000 : (int)((us + 999) / 1000);
+}
+
+/* One turn; sleeps at most wait_us. Returns how long the next one may sleep. */
+static uint64_t turn(struct server *server, uint64_t wait_us)
+{
+    struct epoll_event events[4];
+    int count = epoll_wait(server->epoll_fd, events, ARRAY_SIZE(events), milliseconds(wait_us));
+    must(count >= 0 || errno == EINTR);
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.fd == server->signal_fd)
+            begin_stop(server);
+    }
+    must(store_run(server->store, 0, 0) >= 0);
+    uint64_t next_us = mhd_run(server->mhd);
+    return min_u64(next_us, store_run_delay_us(server->store, 0));
+}
+
+static void serve(struct server *server)
+{
+    uint64_t wait_us = 0;
+    while (!server->stopping)
+        wait_us = turn(server, wait_us);
+
+    uint64_t until_us = now_us() + STOP_PATIENCE_US;
+    while (api_in_progress(server->api) > 0 &&
+           (now_us() < until_us || api_appends_waiting(server->api) > 0))
+        wait_us = turn(server, min_u64(wait_us, STOP_PATIENCE_US / 10));
+}
+
+/* ---- stopping ---- */
+
+static int stop(struct server *server)
+{
+    int rc = 0;
+    mhd_close(server->mhd);
+    api_free(server->api);
+    if (server->listener.fd >= 0)
+        close(server->listener.fd);
+    if (server->store)
+        rc = store_close(server->store, UINT64_MAX);
+    if (server->epoll_fd >= 0)
+        close(server->epoll_fd);
+    if (server->signal_fd >= 0)
+        close(server->signal_fd);
+    return rc;
+}
+
+int server_run(const struct config *config)
+{
+    struct server server = {.config = config, .listener.fd = -1, .epoll_fd = -1, .signal_fd = -1};
+    int status = start(&server);
+    if (status == 0)
+        serve(&server);
+
+    int rc = stop(&server);
+    if (status != 0)
+        return status;
+    struct log_line line;
+    log_begin(&line, rc < 0 ? "error" : "info", "stopped");
+    if (rc < 0)
+        log_quoted(&line, "error", strerror(-rc));
+    log_end(&line);
+    return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,181 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # what is set here, the tests use
+# What the tests of the program share. Each is called as SCRIPT WALD BACKEND FOLDER HELPER: the
+# program, "uring" or "posix", a folder on a disk for its files, and tests/http/helper.c.
+set -euo pipefail
+
+wald=$1
+backend=$2
+helper=$4
+work=$(mktemp -d "$3/http.XXXXXX")
+data=$work/data
+server_pid=''
+failed=yes
+
+cleanup()
+{
+    if [ -n "$server_pid" ]; then
+        kill -KILL "$server_pid" 2>/dev/null || true
+        wait "$server_pid" 2>/dev/null || true
+    fi
+    if [ "$failed" = yes ] && [ -s "$work/log" ]; then
+        echo '--- what the program said last:'
+        tail -n 40 "$work/log"
+    fi
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+die()
+{
+    echo "FAILED: $*"
+    exit 1
+}
+
+skip()
+{
+    failed=no
+    echo "skipped: $*"
+    exit 77
+}
+
+passed()
+{
+    failed=no
+    echo "passed"
+}
+
+case $(stat -f -c %T "$work") in
+tmpfs | ramfs) skip "$work is in memory" ;;
+esac
+
+# launch [ARGUMENT...]: starts the program in the background, without waiting for it. With file_kib
+# set, no file of it can grow beyond so many KiB.
+launch()
+{
+    : >"$work/log"
+    (
+        ulimit -f "${file_kib:-unlimited}"
+        exec "$wald" serve --data "$data" --listen 127.0.0.1:0 --io "$backend" "$@" 2>"$work/log"
+    ) &
+    server_pid=$!
+}
+
+# wait_for TEXT: until the program has said so.
+wait_for()
+{
+    for _ in $(seq 600); do
+        if grep -q -- "$1" "$work/log"; then
+            return 0
+        fi
+        kill -0 "$server_pid" 2>/dev/null || return 1
+        sleep 0.05
+    done
+    return 1
+}
+
+# start [ARGUMENT...]: starts the program and waits until it is ready; sets port and url.
+start()
+{
+    launch "$@"
+    if ! wait_for 'event=ready'; then
+        if [ "$backend" = uring ] && grep -q 'io_uring' "$work/log"; then
+            skip "$(cat "$work/log")"
+        fi
+        die 'the program did not become ready'
+    fi
+    port=$(sed -n 's/.* listen=127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$work/log")
+    url=http://127.0.0.1:$port
+    grep -q " backend=$backend reason=\"" "$work/log" || die "not the backend $backend"
+}
+
+# ended: waits for the end of the program and sets ended_status.
+ended()
+{
+    ended_status=0
+    wait "$server_pid" || ended_status=$?
+    server_pid=''
+}
+
+# stop [SIGNAL]: the end in good order, with what sanitizers have to say.
+stop()
+{
+    kill "-${1:-TERM}" "$server_pid"
+    ended
+    [ "$ended_status" -eq 0 ] || die "exit status $ended_status after SIG${1:-TERM}"
+    grep -q 'event=stopped' "$work/log" || die 'no event=stopped'
+}
+
+# expect STATUS ARGUMENT...: a request by curl; the answer is in $work/body and $work/headers.
+expect()
+{
+    local wanted=$1 got
+    shift
+    : >"$work/body" # an answer without a body would leave the last one there
+    got=$(curl -sS --max-time 60 -o "$work/body" -D "$work/headers" -w '%{http_code}' "$@") ||
+        die "curl ${*: -1}: exit status $?"
+    [ "$got" = "$wanted" ] || die "curl ${*: -1}: wanted $wanted, got $got: $(cat "$work/body")"
+}
+
+# expect_body TEXT: that, and the end of a line.
+expect_body()
+{
+    [ "$(cat "$work/body")" = "$1" ] || die "wanted $1, got $(cat "$work/body")"
+}
+
+# header NAME: its value in the last answer.
+header()
+{
+    tr -d '\r' <"$work/headers" | awk -v name="$1" '
+        BEGIN { name = tolower(name) ":" }
+        tolower($1) == name { sub(/^[^:]*:[ ]*/, ""); print }'
+}
+
+expect_header()
+{
+    [ "$(header "$1")" = "$2" ] || die "$1: wanted \"$2\", got \"$(header "$1")\""
+}
+
+# member NAME: a number or a string out of the JSON of the last answer.
+member()
+{
+    sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p" "$work/body" | head -n 1
+}
+
+expect_member()
+{
+    [ "$(member "$1")" = "$2" ] || die "$1: wanted $2: $(cat "$work/body")"
+}
+
+# expect_problem TYPE: the last answer is a problem document of that type and tells what to do.
+expect_problem()
+{
+    expect_header Content-Type application/problem+json
+    grep -q "\"type\":\"/problems/$1\"" "$work/body" || die "wanted $1: $(cat "$work/body")"
+    grep -q '"detail":".\{10,\}"' "$work/body" || die "no detail: $(cat "$work/body")"
+}
+
+# send BYTES: exactly these (of printf) to descriptor 7, at once. The other side may have heard
+# enough before it has read all of it.
+send()
+{
+    # shellcheck disable=SC2059 # the escapes are the point
+    printf "$1" >"$work/request"
+    cat "$work/request" >&7 2>/dev/null || true
+}
+
+# raw STATUS BYTES: sends them over a connection of their own and wants this status, or "closed".
+raw()
+{
+    local line
+    exec 7<>"/dev/tcp/127.0.0.1/$port"
+    send "$2"
+    line=''
+    IFS= read -r -t 30 line <&7 || true
+    exec 7>&-
+    case $line in
+    "HTTP/1.1 $1 "* | "HTTP/1.0 $1 "*) ;;
+    '') [ "$1" = closed ] || die "$2: the connection was closed, wanted $1" ;;
+    *) die "$2: wanted $1, got $line" ;;
+    esac
+}

@@ -1,0 +1,68 @@
+#!/bin/bash
+# shellcheck disable=SC2119 # start and stop take arguments of their own
+# The command line, and everything that keeps the program from starting: each in one clear sentence
+# and with a status that is not 0.
+# shellcheck source=tests/http/lib.sh
+. "${0%/*}/lib.sh" "$@"
+
+"$wald" --version | grep -qx 'wald [0-9]*\.[0-9]*\.[0-9]*' || die '--version'
+"$wald" --help | grep -q '^usage: wald serve' || die '--help'
+
+# wrong TEXT ARGUMENT...: exit status 2, and a sentence with this text.
+wrong()
+{
+    local text=$1 status=0
+    shift
+    "$wald" "$@" >"$work/out" 2>&1 || status=$?
+    [ "$status" -eq 2 ] || die "wald $*: exit status $status"
+    grep -q -- "$text" "$work/out" || die "wald $*: $(cat "$work/out")"
+}
+wrong 'say what to do'
+wrong 'not understood' sing
+wrong 'not understood' serve twice --data "$data"
+wrong 'wants --data' serve
+wrong 'not "fast"' serve --data "$data" --io fast
+wrong 'from 1 to 16777216' serve --data "$data" --max-record-bytes 0
+wrong 'from 1 to 16777216' serve --data "$data" --max-record-bytes 16777217
+wrong 'from 1 to 16777216' serve --data "$data" --max-record-bytes 1k
+wrong 'is logfmt' serve --data "$data" --log-format xml
+wrong 'Try: wald --help' serve --loud
+[ ! -e "$data" ] || die 'a wrong command line made the data directory'
+
+# fails TEXT ARGUMENT...: exit status 1, and one line of a log with this text in its reason.
+fails()
+{
+    local text=$1 status=0
+    shift
+    timeout 60 "$wald" serve "$@" >"$work/out" 2>&1 || status=$?
+    [ "$status" -eq 1 ] || die "wald serve $*: exit status $status: $(cat "$work/out")"
+    grep -q "event=start_failed reason=\".*$text" "$work/out" ||
+        die "wald serve $*: $(cat "$work/out")"
+}
+start
+fails 'another process has this data directory open' --data "$data" --listen 127.0.0.1:0
+fails 'Address already in use' --data "$work/other" --listen "127.0.0.1:$port"
+fails 'not of the form ADDRESS:PORT' --data "$work/other" --listen nowhere
+expect 200 -d hello "$url/logs/orders"
+stop
+fails 'Not a directory\|File exists' --data "$0" --listen 127.0.0.1:0
+fails 'No such file' --data "$work/missing/data" --listen 127.0.0.1:0
+mkdir "$work/newer"
+echo 'wald data directory, layout 9' >"$work/newer/format"
+fails 'newer version' --data "$work/newer" --listen 127.0.0.1:0
+
+# Memory is no place for what has to survive, unless somebody says so.
+if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] && [ -w /dev/shm ]; then
+    data=$(mktemp -d /dev/shm/wald.XXXXXX)
+    trap 'rm -rf "$data"; cleanup' EXIT
+    fails 'this directory is in memory' --data "$data" --listen 127.0.0.1:0
+    fails 'this directory is in memory' --data "$data/new" --listen 127.0.0.1:0
+    if [ "$backend" = posix ]; then
+        start --allow-volatile
+        grep -q 'event=volatile' "$work/log" || die 'no warning'
+        expect 200 -d hello "$url/logs/orders"
+        expect_member durability volatile
+        stop
+    fi
+fi
+passed
