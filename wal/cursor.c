@@ -128,8 +128,10 @@ static void copy_extent_locked(const struct wal *wal, const struct segment *segm
         if (wal->segments[i] == segment)
             extent->next_base = wal->segments[i + 1]->header.base_offset;
     }
-    if (DEFECT(READ_PAST_COMMIT))
+    if (DEFECT(READ_PAST_COMMIT)) {
         extent->end = segment->file_bytes;
+        extent->end_offset = UINT64_MAX;
+    }
 }
 
 static bool is_committed(const struct wal_cursor *cursor)
@@ -282,7 +284,8 @@ static int decode_frame(struct wal_cursor *cursor, read_fn *read, uint64_t posit
     if (frame_header_decode(ret_frame, extent->salt, position, data) < 0)
         return -EBADMSG;
     uint64_t bytes = frame_bytes(ret_frame->body_bytes);
-    if (position + bytes > extent->end)
+    if (position + bytes > extent->end || ret_frame->base_offset < extent->base_offset ||
+        ret_frame->base_offset + ret_frame->record_count > extent->end_offset)
         return -EBADMSG;
     if (!ret_body)
         return 0;

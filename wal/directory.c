@@ -54,6 +54,22 @@ static int share_dir_sync(struct store *store)
     return rc;
 }
 
+static void distrust_names(struct store *store, int error)
+{
+    pthread_mutex_lock(&store->dir_sync.lock);
+    if (store->dir_sync.error == 0)
+        store->dir_sync.error = error;
+    pthread_mutex_unlock(&store->dir_sync.lock);
+}
+
+int dir_settle_names(struct store *store)
+{
+    pthread_mutex_lock(&store->dir_sync.lock);
+    int error = store->dir_sync.error;
+    pthread_mutex_unlock(&store->dir_sync.lock);
+    return error < 0 ? dir_sync_all(store) : 0;
+}
+
 /* ---- emptying a directory ---- */
 
 struct purge {
@@ -83,9 +99,11 @@ static int purge_log(struct wal_io *io, int parent, const char *name)
 static int purge_entry(void *context, const char *name, bool is_dir)
 {
     struct purge *purge = context;
-    if (is_dir)
-        return purge_log(purge->io, purge->dir, name);
-    return purge->io->ops->remove_file(purge->io, purge->dir, name);
+    if (!is_dir)
+        return purge->io->ops->remove_file(purge->io, purge->dir, name);
+    int rc = purge_log(purge->io, purge->dir, name);
+    /* A folder that somebody put into a log is not ours to remove, and no reason not to start. */
+    return rc == -ENOTEMPTY ? 0 : rc;
 }
 
 int dir_purge(struct store *store, int dir)
@@ -124,9 +142,9 @@ static int write_first_segment(struct wal *wal, int dir)
 
 /* A name that may be lost must not be found by anybody: undo it by a change of its own. The files
  * stay for the next start, which syncs before it empties tmp. */
-static void take_back(struct store *store, const char *name, const char *tmp_name)
+static int take_back(struct store *store, const char *name, const char *tmp_name)
 {
-    store->io->ops->rename(store->io, store->logs_dir, name, store->tmp_dir, tmp_name);
+    return store->io->ops->rename(store->io, store->logs_dir, name, store->tmp_dir, tmp_name);
 }
 
 static int make_log_in_tmp(struct wal *wal, const char *tmp_name)
@@ -142,9 +160,11 @@ static int make_log_in_tmp(struct wal *wal, const char *tmp_name)
         io->ops->close(io, dir);
     if (rc == 0)
         rc = io->ops->rename(io, store->tmp_dir, tmp_name, store->logs_dir, wal->name);
-    /* A rename may answer with an error and have happened all the same. */
-    if (rc < 0 && purge_log(io, store->tmp_dir, tmp_name) == -ENOENT)
-        take_back(store, wal->name, tmp_name);
+    /* A rename may answer with an error and have happened all the same; where it has not, the name in
+     * tmp is taken and cannot be taken back. */
+    if (rc < 0 && take_back(store, wal->name, tmp_name) < 0 &&
+        purge_log(io, store->tmp_dir, tmp_name) == -ENOENT)
+        distrust_names(store, rc); /* it did happen, and stays */
     return rc;
 }
 
@@ -156,9 +176,16 @@ int dir_make_log(struct store *store, const char *name, const struct wal_state_u
     if (!wal)
         return -ENOMEM;
     int rc = store->io->ops->random(store->io, wal->id.bytes, sizeof(wal->id.bytes));
-    for (size_t i = 0; i < update_count && rc == 0; i++)
-        rc = state_change(&wal->state, updates[i].key, updates[i].key_bytes, updates[i].value,
-                          updates[i].value_bytes, 0);
+    for (size_t i = 0; i < update_count && rc == 0; i++) {
+        const struct wal_state_update *update = &updates[i];
+        if (!update->key || update->key_bytes == 0 || update->key_bytes > WAL_STATE_KEY_BYTES_MAX)
+            rc = -EINVAL;
+        else if (update->value && update->value_bytes > WAL_STATE_BYTES_MAX)
+            rc = -E2BIG;
+        else
+            rc = state_change(&wal->state, update->key, update->key_bytes, update->value,
+                              update->value_bytes, 0);
+    }
     if (rc == 0 && wal->state.bytes > WAL_STATE_BYTES_MAX)
         rc = -E2BIG;
     if (rc < 0)

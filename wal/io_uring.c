@@ -366,7 +366,7 @@ static struct wal_op *uring_wait(struct wal_ring *ring, uint64_t timeout_us)
         unsigned reaped;
         int answer;
 
-        if (prepared && !has_news(ring))
+        if (prepared && !ring->done.first)
             sleep_us = time_left(timeout_us, begin_us);
         if (sleep_us > 0 && !fall_asleep(ring))
             sleep_us = 0;

@@ -393,6 +393,9 @@ int dir_remove_log(struct store *store, const char *name);
 int dir_purge(struct store *store, int dir);
 /* Syncs the directories of logs, of those being made and of those being removed. */
 int dir_sync_all(struct store *store);
+/* Before a log is opened: after a failed sync a name may stand that a crash takes away, and nothing
+ * is to be acknowledged under it. */
+int dir_settle_names(struct store *store);
 
 /* ---- store.c ---- */
 

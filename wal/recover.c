@@ -23,7 +23,9 @@
 #include "wal/log.h"
 
 #define SCAN_BYTES (1u << 20)
-#define ALL_SEGMENTS_MAX (1u << 24)
+/* Of offsets, bytes and numbers in a header: no log gets there, and sums above it stay far from
+ * overflow. */
+#define POSITION_MAX (INT64_MAX / 2)
 
 /* ---- a window on a file ---- */
 
@@ -97,7 +99,7 @@ static int visit_name(void *context, const char *name, bool is_dir)
     char expected[SEGMENT_NAME_BYTES], *end;
     errno = 0;
     uint64_t number = strtoull(name, &end, 10);
-    if (errno != 0 || number > ALL_SEGMENTS_MAX * (uint64_t)ALL_SEGMENTS_MAX)
+    if (errno != 0)
         return 0;
     segment_name(expected, number);
     if (strcmp(name, expected) != 0)
@@ -138,7 +140,7 @@ struct recovery {
     uint64_t timestamp_ns;
     uint16_t last_flags;
     uint64_t torn_end; /* what stands between the end and here is to be cleared; 0: nothing */
-    bool unproven; /* the last frame is not followed by one that proves it durable */
+    bool unproven;     /* the last frame is not followed by one that proves it durable */
 };
 
 static void recovery_done(struct recovery *recovery)
@@ -156,6 +158,12 @@ static void note_damage(struct recovery *recovery, uint64_t offset)
     recovery->damaged = true;
     struct wal_recovery *found = &recovery->wal->recovery;
     found->damaged_offset = min_u64(found->damaged_offset, offset);
+}
+
+static bool is_in_range(const struct segment_header *header)
+{
+    return header->segment_no <= POSITION_MAX && header->base_offset <= POSITION_MAX &&
+           header->base_bytes <= POSITION_MAX && header->base_frame <= POSITION_MAX;
 }
 
 /* Errors: -EBADMSG: the header is damaged; others: the log cannot be opened now. */
@@ -180,7 +188,7 @@ static int load_header(struct recovery *recovery, uint64_t number, struct segmen
 
     if (rc == 0 && file_bytes < 0)
         rc = (int)file_bytes;
-    if (rc == 0 && segment->header.segment_no != number)
+    if (rc == 0 && (segment->header.segment_no != number || !is_in_range(&segment->header)))
         rc = -EBADMSG;
     segment->file_bytes = file_bytes < 0 ? 0 : (uint64_t)file_bytes;
     return rc;
@@ -207,6 +215,66 @@ static int load_headers(struct recovery *recovery)
         note_damage(recovery, offset);
     }
     return wal->segment_count > 0 ? 0 : -EBADMSG;
+}
+
+/* Whether the frame that was written together with this header stands behind it. */
+static bool fits_its_file(struct recovery *recovery, const struct segment *segment)
+{
+    struct wal_io *io = recovery->io;
+    struct buffer_pool *pool = &recovery->wal->store->scratch;
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, segment->header.segment_no);
+    int handle = io->ops->open_file(io, recovery->dir, name, WAL_OPEN_READ);
+    if (handle < 0)
+        return false;
+
+    size_t capacity;
+    uint8_t *block = buffer_get(pool, WAL_BLOCK_BYTES, &capacity);
+    struct frame_header frame;
+    bool fits =
+        block &&
+        io->ops->read(io, handle, block, WAL_BLOCK_BYTES, WAL_BLOCK_BYTES) == WAL_BLOCK_BYTES &&
+        frame_header_decode(&frame, segment->header.salt, WAL_BLOCK_BYTES, block) == 0;
+    buffer_put(pool, block, capacity);
+    io->ops->close(io, handle);
+    return fits;
+}
+
+/* How many segments say that they are of this log. */
+static size_t segments_of(const struct wal *wal, const struct wal_uuid *id)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < wal->segment_count; i++)
+        count += memcmp(&wal->segments[i]->header.log, id, sizeof(*id)) == 0;
+    return count;
+}
+
+/* All segments are of one log. If they do not agree, a header or a file was written to the wrong
+ * place: it must not make strangers of all others, wherever it stands. The log is the one that most
+ * segments are of, and of these at least one whole. Nothing in a stranger is ours. */
+static void drop_strangers(struct recovery *recovery)
+{
+    struct wal *wal = recovery->wal;
+    size_t most = 0, kept = 0;
+    wal->id = wal->segments[wal->segment_count - 1]->header.log;
+    bool agree = segments_of(wal, &wal->id) == wal->segment_count;
+    for (size_t i = wal->segment_count; !agree && i-- > 0;) {
+        size_t count = segments_of(wal, &wal->segments[i]->header.log);
+        if (count > most && fits_its_file(recovery, wal->segments[i])) {
+            wal->id = wal->segments[i]->header.log;
+            most = count;
+        }
+    }
+    for (size_t i = 0; i < wal->segment_count; i++) {
+        struct segment *segment = wal->segments[i];
+        if (memcmp(&segment->header.log, &wal->id, sizeof(wal->id)) == 0) {
+            wal->segments[kept++] = segment;
+            continue;
+        }
+        note_damage(recovery, kept ? wal->segments[kept - 1]->header.base_offset : 0);
+        segment_free(segment);
+    }
+    wal->segment_count = kept;
 }
 
 static int list_segments(struct recovery *recovery)
@@ -276,8 +344,10 @@ static int apply_item(struct recovery *recovery, const struct item *item, uint64
         return state_change(&wal->state, item->attributes, item->attribute_bytes,
                             item->kind == ITEM_STATE_SET ? item->data : NULL, item->data_bytes, 0);
     case ITEM_TRIM:
+        /* What was trimmed had been committed, and so stands before this. */
         if (item->data_bytes == sizeof(uint64_t))
-            wal->first_offset = max_u64(wal->first_offset, decode_u64(item->data));
+            wal->first_offset =
+                max_u64(wal->first_offset, min_u64(decode_u64(item->data), recovery->offset));
         return 0;
     default: return -EBADMSG;
     }
@@ -476,10 +546,28 @@ static int set_aside(struct recovery *recovery, uint64_t end)
     return rc;
 }
 
+/* Writes zeros over the blocks of [begin, end) that are not zero, the last ones first. Those alone are
+ * known to have space on the disk, which may be full. At most ZEROS_BYTES. */
+static int clear_chunk(struct recovery *recovery, uint64_t begin, uint64_t end)
+{
+    struct wal_io *io = recovery->io;
+    const uint8_t *data;
+    int rc = window_get(&recovery->window, begin, end - begin, &data);
+    while (rc == 0 && end > begin) {
+        uint64_t from = end;
+        while (from > begin && !is_zero(data + (from - WAL_BLOCK_BYTES - begin), WAL_BLOCK_BYTES))
+            from -= WAL_BLOCK_BYTES;
+        if (from < end)
+            rc = io->ops->write(io, recovery->window.handle, recovery->wal->store->zeros,
+                                end - from, from, true);
+        end = from > begin ? from - WAL_BLOCK_BYTES : begin; /* the block before it is zero */
+    }
+    return rc;
+}
+
 static int clear_torn(struct recovery *recovery, uint64_t end)
 {
     struct wal *wal = recovery->wal;
-    struct wal_io *io = recovery->io;
     wal->recovery.torn_bytes = end - recovery->position;
     wal->recovery.torn_offset = recovery->offset;
     if (DEFECT(LEAVE_TORN_TAIL))
@@ -493,9 +581,9 @@ static int clear_torn(struct recovery *recovery, uint64_t end)
      * and a crash in here is recovered from in the same way. */
     rc = 0;
     while (end > recovery->position && rc == 0) {
-        uint64_t bytes = min_u64(ZEROS_BYTES, end - recovery->position);
-        end -= bytes;
-        rc = io->ops->write(io, recovery->window.handle, wal->store->zeros, bytes, end, true);
+        uint64_t begin = end - min_u64(ZEROS_BYTES, end - recovery->position);
+        rc = clear_chunk(recovery, begin, end);
+        end = begin;
     }
     recovery->window.begin = recovery->window.end = 0;
     return rc;
@@ -590,35 +678,28 @@ static int scan_last(struct recovery *recovery)
 /* ---- sealed segments ---- */
 
 /* Sets where each sealed segment ends, from the header of its successor, and finds what is missing.
- * Files below the first offset may be left over from a trim that a crash interrupted. */
+ */
 static int check_sealed(struct recovery *recovery)
 {
     struct wal *wal = recovery->wal;
-    wal->id = wal->active->header.log;
     size_t kept = wal->segment_count - 1;
     for (size_t i = wal->segment_count - 1; i-- > 0;) {
         struct segment *segment = wal->segments[i], *next = wal->segments[kept];
-        if (memcmp(&segment->header.log, &wal->id, sizeof(wal->id)) != 0) {
-            note_damage(recovery, segment->header.base_offset);
-            segment_free(segment); /* of another log: nothing in it is ours */
-            continue;
-        }
         bool adjacent = segment->header.segment_no + 1 == next->header.segment_no;
-        if (next->header.base_offset <= wal->first_offset && recovery->damaged) {
-            segment_free(segment); /* nothing on the disk of a damaged log is changed */
+        if (segment->header.base_offset > next->header.base_offset) {
+            note_damage(recovery, next->header.base_offset);
+            segment_free(segment); /* its offsets are those of others */
             continue;
         }
         if (next->header.base_offset <= wal->first_offset) {
-            char name[SEGMENT_NAME_BYTES];
-            segment_name(name, segment->header.segment_no);
-            recovery->io->ops->remove_file(recovery->io, recovery->dir, name);
-            segment_free(segment);
+            segment_free(segment); /* trimmed: see remove_trimmed() */
             continue;
         }
-        segment->end = adjacent ? next->header.prev_end : segment->file_bytes;
-        segment->end_offset = next->header.base_offset;
         /* What a file lacks of its last block is zeros that a short write left out. */
-        if (!adjacent || round_up(segment->file_bytes, WAL_BLOCK_BYTES) < segment->end)
+        uint64_t file_end = round_up(segment->file_bytes, WAL_BLOCK_BYTES);
+        segment->end = adjacent ? min_u64(next->header.prev_end, file_end) : file_end;
+        segment->end_offset = next->header.base_offset;
+        if (!adjacent || file_end < next->header.prev_end)
             note_damage(recovery, segment->header.base_offset);
         wal->segments[--kept] = segment;
     }
@@ -627,6 +708,18 @@ static int check_sealed(struct recovery *recovery)
     if (wal->segments[0]->header.base_offset > wal->first_offset)
         note_damage(recovery, wal->first_offset);
     return 0;
+}
+
+/* Files below the first offset may be left over from a trim that a crash interrupted. */
+static void remove_trimmed(struct recovery *recovery)
+{
+    const struct names *names = &recovery->names;
+    uint64_t first = recovery->wal->segments[0]->header.segment_no;
+    for (size_t i = 0; i < names->count && names->numbers[i] < first; i++) {
+        char name[SEGMENT_NAME_BYTES];
+        segment_name(name, names->numbers[i]);
+        recovery->io->ops->remove_file(recovery->io, recovery->dir, name);
+    }
 }
 
 /* ---- the whole ---- */
@@ -680,8 +773,12 @@ int log_recover(struct wal *wal)
     int rc = list_segments(&recovery);
     if (rc == 0)
         rc = load_headers(&recovery);
-    if (rc == 0)
-        rc = scan_last(&recovery);
+    if (rc < 0)
+        return rc;
+    drop_strangers(&recovery);
+    rc = scan_last(&recovery);
+    if (wal->state.bytes > WAL_STATE_BYTES_MAX)
+        note_damage(&recovery, recovery.offset); /* nobody could append that, nor fits it a frame */
     if (rc == 0)
         rc = check_sealed(&recovery);
     /* Last, and not at all if there is damage elsewhere: then nothing on the disk is changed. */
@@ -689,6 +786,8 @@ int log_recover(struct wal *wal)
         rc = clear_torn(&recovery, recovery.torn_end);
     if (rc < 0)
         return rc;
+    if (!recovery.damaged)
+        remove_trimmed(&recovery);
 
     wal->recovery.clean = recovery.last_flags & (FRAME_CLEAN | FRAME_STATE);
     install_end(&recovery);

@@ -148,7 +148,10 @@ struct get {
 
 static int open_log(struct store *store, struct wal *wal, const struct get *get)
 {
-    int rc = get->mode == CREATE_ONLY ? -ENOENT : log_recover(wal);
+    int rc = dir_settle_names(store);
+    if (rc < 0)
+        return rc;
+    rc = get->mode == CREATE_ONLY ? -ENOENT : log_recover(wal);
     if (rc == -ENOENT && get->mode != GET_EXISTING) {
         rc = dir_make_log(store, get->name, get->updates, get->update_count);
         if (rc == 0)

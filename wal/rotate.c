@@ -263,7 +263,8 @@ static void prepare_done(struct chore *chore)
 
 void rotate_prepare(struct wal *wal)
 {
-    if (wal->prepared || wal->prepare.busy || wal->prepare_tried ||
+    /* First whether the worker is at it: until it has ended, `prepared` is its own. */
+    if (wal->prepare.busy || wal->prepared || wal->prepare_tried ||
         wal->write_position < wal->config.segment_bytes / 2)
         return;
     wal->prepare_tried = true; /* once a segment: a full disk is not asked at every commit */

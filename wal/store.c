@@ -340,7 +340,6 @@ static void store_free(struct store *store)
     }
     buffer_pool_done(&store->pool);
     buffer_pool_done(&store->scratch);
-    free((void *)store->zeros);
     free(store->committers);
     free(store->threads);
     free(store->buckets);
@@ -379,16 +378,16 @@ static struct store *store_new(const struct store_config *config)
 
 static int allocate_parts(struct store *store)
 {
+    /* Of the program and never written: it costs no memory, however many stores there are. */
+    static _Alignas(WAL_BLOCK_BYTES) uint8_t zeros[ZEROS_BYTES];
     unsigned count = store->config.committers;
+    store->zeros = zeros;
     store->bucket_count = BUCKETS;
     store->buckets = calloc(store->bucket_count, sizeof(*store->buckets));
     store->threads = calloc(count, sizeof(*store->threads));
     store->committers = calloc(count, sizeof(*store->committers));
-    void *zeros = aligned_alloc(WAL_BLOCK_BYTES, ZEROS_BYTES);
-    store->zeros = zeros;
-    if (!store->buckets || !store->threads || !store->committers || !zeros)
+    if (!store->buckets || !store->threads || !store->committers)
         return -ENOMEM;
-    memset(zeros, 0, ZEROS_BYTES);
     for (unsigned i = 0; i < count; i++) {
         int rc = committer_init(&store->committers[i], store, i);
         if (rc < 0)

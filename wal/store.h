@@ -83,7 +83,8 @@ int store_get(struct store *store, const char *name, bool create, struct wal **r
 void store_put(struct store *store, struct wal *wal);
 
 /* Makes a log that must not exist yet, durable when this returns; concurrent creations share their
- * directory syncs. `updates` become part of its first state. Errors: as store_get(), and -EEXIST. */
+ * directory syncs. `updates` become part of its first state. Errors: as store_get(), -EEXIST, and for
+ * updates that wal_append() would refuse -EINVAL or -E2BIG. */
 int store_create(struct store *store, const char *name, const struct wal_state_update *updates,
                  size_t update_count, struct wal **ret_wal);
 

@@ -83,7 +83,7 @@ struct point {
     bool growing;       /* raw: append to a growing file instead of overwriting zeros */
     bool allocated;     /* raw, with growing: into blocks reserved by fallocate() */
     bool cold;          /* recovery: after dropping the page cache */
-    bool keep;          /* keep the store from round to round: making it takes long */
+    bool keep;          /* keep the files from round to round: making them takes long */
     enum step step;
 
     unsigned rounds_max; /* visits, where fewer do; 0: as many as asked for */
@@ -105,6 +105,7 @@ struct options {
     bool quick;
     bool uring, posix;
     bool list;
+    bool realtime; /* SCHED_FIFO */
 };
 
 struct machine {

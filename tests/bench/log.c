@@ -21,6 +21,8 @@
 #define LANES_MAX 8u
 /* A visit ends early when it has written this much: the disk must not fill up. */
 #define VISIT_BYTES_MAX (2ull << 30)
+/* Logs that were just opened open their files with the first append: with many of them that takes. */
+#define LONG_WARM_UP_NS 2000000000u
 /* Records from this size on have a buffer for each client, as they would in earnest. */
 #define OWN_BUFFER_BYTES (64u << 10)
 
@@ -284,7 +286,7 @@ static int load_visit(struct bench *bench, struct load *load, struct sample *ret
     struct window window;
     int rc;
 
-    load->measure_ns = now_ns() + visit_ns / 5;
+    load->measure_ns = now_ns() + (load->point->keep ? LONG_WARM_UP_NS : visit_ns / 5);
     load->end_ns = load->measure_ns + visit_ns;
     rc = wait ? wait_loop(load, load->measure_ns, false) : clients_start(load);
     if (rc == 0 && !wait)
@@ -351,28 +353,9 @@ static int load_close(struct load *load)
     if (load->store)
         rc = store_close(load->store, UINT64_MAX);
     load->store = NULL;
-    tree_remove(load->path);
+    if (!load->point->keep)
+        tree_remove(load->path);
     return rc;
-}
-
-/* Lets a store that stays open finish what it does after the last append (marks, zeros ahead), so
- * that it does not fall into the next measurement. */
-static void load_settle(struct bench *bench, struct load *load)
-{
-    struct store_stats stats;
-    uint64_t begin = now_ns(), changed = begin, writes = 0;
-
-    while (now_ns() - changed < 400000000 && now_ns() - begin < 10000000000) {
-        if (is_driven(load->point))
-            (void)store_run(load->store, 0, 20000);
-        else
-            sleep_until_ns(now_ns() + 20000000);
-        store_stats(load->store, &stats);
-        if (stats.writes != writes)
-            changed = now_ns();
-        writes = stats.writes;
-    }
-    tree_settle(bench->dir);
 }
 
 static int log_prepare(struct bench *bench, struct point *point)
@@ -406,7 +389,7 @@ static int log_run(struct bench *bench, struct point *point, struct sample *ret_
     struct load *load = point->state;
     struct counts before, after;
     struct wal_stats stats;
-    int rc = load->store ? 0 : load_open(bench, load);
+    int rc = load_open(bench, load);
 
     if (rc == 0) {
         for (unsigned i = 0; i < point->committers; i++)
@@ -423,10 +406,6 @@ static int log_run(struct bench *bench, struct point *point, struct sample *ret_
             (double)(after.writes - before.writes) / (double)(after.rounds - before.rounds);
         ret_sample->value[METRIC_SYNC_P50] = (double)stats.sync_latency.p50_us;
     }
-    if (rc == 0 && point->keep) {
-        load_settle(bench, load);
-        return 0;
-    }
 
     int close_rc = load_close(load);
 
@@ -437,8 +416,8 @@ static void log_finish(struct bench *bench, struct point *point)
 {
     struct load *load = point->state;
 
-    if (load->store)
-        (void)load_close(load);
+    if (point->keep)
+        tree_remove(load->path);
     for (unsigned i = 0; i < load->buffer_count; i++)
         free(load->buffers[i]);
     free(load->buffers);

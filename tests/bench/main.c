@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ static void usage(FILE *file)
           "  --backend NAME    uring, posix or both (default)\n"
           "  --retries N       repeat a visit that others disturbed (default 2) …\n"
           "  --others PERCENT  … by using more than this of one core (default 25)\n"
+          "  --realtime        run before all other processes (SCHED_FIFO), where they never rest\n"
           "  --json FILE       write all samples as JSON, too\n"
           "  --list            name groups and points, and measure nothing\n"
           "  --help\n",
@@ -47,6 +49,7 @@ enum {
     OPTION_BACKEND,
     OPTION_RETRIES,
     OPTION_OTHERS,
+    OPTION_REALTIME,
     OPTION_JSON,
     OPTION_LIST,
     OPTION_HELP
@@ -61,6 +64,7 @@ static const struct option long_options[] = {
     {"backend", required_argument, NULL, OPTION_BACKEND},
     {"retries", required_argument, NULL, OPTION_RETRIES},
     {"others", required_argument, NULL, OPTION_OTHERS},
+    {"realtime", no_argument, NULL, OPTION_REALTIME},
     {"json", required_argument, NULL, OPTION_JSON},
     {"list", no_argument, NULL, OPTION_LIST},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -93,6 +97,7 @@ static bool option_read(struct options *options, int option, const char *value)
     case OPTION_JSON: options->json = value; break;
     case OPTION_ONLY: options->only = value; break;
     case OPTION_LIST: options->list = true; break;
+    case OPTION_REALTIME: options->realtime = true; break;
     case OPTION_BACKEND: good = backend_read(options, value); break;
     case OPTION_SECONDS: good = number_read(value, 0.05, 60, &options->seconds); break;
     case OPTION_OTHERS: good = number_read(value, 0, 1e6, &options->foreign_max); break;
@@ -230,6 +235,14 @@ static void limits_raise(void)
     }
 }
 
+/* Threads started later have it from this one. The kernel threads that take part stay as they are. */
+static int realtime_start(void)
+{
+    struct sched_param parameter = {.sched_priority = 5};
+
+    return sched_setscheduler(0, SCHED_FIFO, &parameter) < 0 ? -errno : 0;
+}
+
 static int fail(const char *what, int rc)
 {
     fprintf(stderr, "wal_bench: %s: %s\n", what,
@@ -253,6 +266,8 @@ int main(int argc, char **argv)
     if (options->list)
         return 0;
 
+    if (options->realtime && (rc = realtime_start()) < 0)
+        return fail("--realtime", rc);
     rc = machine_describe(&bench.machine, options->dir);
     if (rc == 0)
         rc = bench_dir_make(bench.dir, sizeof(bench.dir), options->dir);

@@ -115,6 +115,8 @@ void report_header(const struct bench *bench)
     printf("method       %u rounds of %g s each, medians; a visit during which other processes "
            "used\n             more than %g %% of a core is repeated up to %u times\n",
            options->rounds, options->seconds, options->foreign_max, options->retries);
+    if (options->realtime)
+        printf("             real-time priority, since other processes keep the machine busy\n");
 }
 
 /* Columns that no point of the group has are left out. */

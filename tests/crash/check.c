@@ -3,6 +3,7 @@
  * that was read, a committed_offset that was told, may never be taken back.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/crash/history.h"
@@ -12,9 +13,11 @@ typedef unsigned long long ull;
 
 /* ---- what has become of the queued units ----------------------------------------------------- */
 
-static int result_of(struct history *history, struct log_model *log, const struct unit *unit)
+/* What is known of a unit: from the log if it may be asked, else from its handler. */
+static int result_of(struct history *history, struct log_model *log, const struct unit *unit,
+                     bool may_ask)
 {
-    if (!unit->has_token || !log->wal)
+    if (!may_ask)
         return unit->handler_ran ? unit->handler_status : -EINPROGRESS;
 
     int rc = wal_poll(log->wal, unit->token);
@@ -46,11 +49,12 @@ static void learn_refusal(struct history *history, struct log_model *log, struct
                   (ull)unit->token.begin);
     unit->status = UNIT_REFUSED;
     history->totals->refused_units++;
-    trace(history, "  %s: append at %llu was refused with %d", log->name,
-          (ull)unit->token.begin, error);
+    trace(history, "  %s: append at %llu was refused with %d", log->name, (ull)unit->token.begin,
+          error);
 }
 
 struct settling {
+    bool may_ask;    /* wal_poll() */
     bool is_pending; /* an earlier unit is known to be undecided */
     bool is_refused;
     bool is_unknown;
@@ -59,8 +63,8 @@ struct settling {
 static void settle_unit(struct history *history, struct log_model *log, struct unit *unit,
                         struct settling *seen)
 {
-    bool can_ask = unit->has_token && log->wal;
-    int rc = result_of(history, log, unit);
+    bool can_ask = seen->may_ask && unit->has_token;
+    int rc = result_of(history, log, unit, can_ask);
 
     if (rc == -EINPROGRESS) {
         /* Refusing takes the whole queue: what comes behind a refused append is refused too. */
@@ -88,12 +92,10 @@ static void settle_unit(struct history *history, struct log_model *log, struct u
     }
 }
 
-void check_settle(struct history *history, struct log_model *log)
+static void settle(struct history *history, struct log_model *log, bool may_ask)
 {
-    struct settling seen = {0};
+    struct settling seen = {.may_ask = may_ask};
 
-    if (is_dead(history) || history->is_over)
-        return;
     for (uint32_t i = log->durable_units; i < log->unit_count; i++) {
         if (log->units[i]->status == UNIT_QUEUED)
             settle_unit(history, log, log->units[i], &seen);
@@ -108,6 +110,17 @@ void check_settle(struct history *history, struct log_model *log)
             break;
         }
     }
+}
+
+void check_settle(struct history *history, struct log_model *log)
+{
+    if (!is_dead(history) && !history->is_over)
+        settle(history, log, log->wal != NULL);
+}
+
+void check_told(struct history *history, struct log_model *log)
+{
+    settle(history, log, false);
 }
 
 /* ---- while running --------------------------------------------------------------------------- */
@@ -133,6 +146,13 @@ static void check_stats(struct history *history, struct log_model *log,
         violation(history, log, "pending_entries is %llu between %llu and %llu",
                   (ull)stats.pending_entries, (ull)positions->committed_offset,
                   (ull)positions->next_offset);
+    uint64_t records = 0;
+    uint64_t bytes = 0;
+
+    if (stats.status == 0 && model_pending(log, &records, &bytes) &&
+        (stats.pending_entries != records || stats.pending_bytes != bytes))
+        violation(history, log, "pending: %llu records and %llu bytes, should be %llu and %llu",
+                  (ull)stats.pending_entries, (ull)stats.pending_bytes, (ull)records, (ull)bytes);
     if (stats.segments == 0 || stats.commit_records > positions->committed_offset)
         violation(history, log, "statistics that cannot be");
 }
@@ -345,7 +365,8 @@ static uint32_t find_prefix(struct history *history, struct log_model *log,
     uint64_t committed = positions->committed_offset;
 
     if (committed < durable)
-        violation(history, log, "durable records lost: the log ends at %llu, should at %llu or more",
+        violation(history, log,
+                  "durable records lost: the log ends at %llu, should at %llu or more",
                   (ull)committed, (ull)durable);
     if (committed > model_end(log, log->unit_count))
         violation(history, log, "the log ends at %llu, but nothing behind %llu was ever appended",
@@ -385,6 +406,10 @@ static void check_recovery_stats(struct history *history, struct log_model *log,
     if (log->is_fresh &&
         stats.recovery.records != positions->committed_offset - positions->first_offset)
         violation(history, log, "recovery counted %llu records", (ull)stats.recovery.records);
+    if (log->is_clean && stats.recovery.torn_bytes > 0)
+        violation(history, log, "%llu bytes are torn, though it was closed in good order",
+                  (ull)stats.recovery.torn_bytes);
+    log->is_clean = false;
     if (stats.recovery.torn_bytes > 0)
         history->totals->torn++;
 }
@@ -397,8 +422,7 @@ static void check_time(struct history *history, struct log_model *log,
 
     if (count == 0)
         return;
-    const struct record *record =
-        log->records[first + random_below(&history->random, count)];
+    const struct record *record = log->records[first + random_below(&history->random, count)];
     int64_t shift = (int64_t)random_below(&history->random, 3) - 1;
 
     check_offset_at(history, log, record->timestamp_ns + (uint64_t)shift);
@@ -432,6 +456,16 @@ void check_offset_at(struct history *history, struct log_model *log, uint64_t ti
     }
 }
 
+/* A segment that was never named is removed. */
+static void check_stray(struct history *history, struct log_model *log)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "data/logs/%s/next.tmp", log->name);
+    if (sim_exists(history->disk, path, SIM_CACHED))
+        violation(history, log, "%s was left over", path);
+}
+
 bool check_recovered(struct history *history, struct log_model *log)
 {
     struct wal_positions positions;
@@ -458,6 +492,8 @@ bool check_recovered(struct history *history, struct log_model *log)
     log->failed = false;
     trace(history, "  %s: holds [%llu, %llu)", log->name, (ull)positions.first_offset,
           (ull)positions.committed_offset);
+    if (log->is_fresh)
+        check_stray(history, log);
 
     check_recovery_stats(history, log, &positions);
     if (!check_read(history, log, positions.first_offset, UINT64_MAX))
@@ -506,8 +542,7 @@ bool check_list(struct history *history)
     for (unsigned i = 0; i < history->swarm.log_count; i++) {
         struct log_model *log = &history->logs[i];
 
-        if (log->existence != LOG_UNSURE &&
-            listing.is_listed[i] != (log->existence == LOG_PRESENT))
+        if (log->existence != LOG_UNSURE && listing.is_listed[i] != (log->existence == LOG_PRESENT))
             violation(history, log, "store_list() says it is %s",
                       listing.is_listed[i] ? "there" : "not there");
     }

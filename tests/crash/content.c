@@ -7,7 +7,7 @@
 #include "wal/base.h"
 #include "wal/wal.h"
 
-/* Contents of every size begin somewhere in the first NOISE_BEGINS bytes, which a cache can hold. */
+/* Contents of all sizes begin somewhere in the first NOISE_BEGINS bytes, which a cache can hold. */
 #define NOISE_BEGINS 65536u
 static uint8_t noise[CONTENT_BYTES_MAX + NOISE_BEGINS];
 static uint8_t scratch[CONTENT_BYTES_MAX];
@@ -53,9 +53,9 @@ void content_write(const struct content *content, uint8_t *bytes)
 
 static void put_attribute(uint8_t *list, uint16_t *bytes, uint64_t dice, uint16_t value_bytes)
 {
-    static const uint16_t types[] = {
-        WAL_ATTRIBUTE_PRODUCER, WAL_ATTRIBUTE_IDEMPOTENCY_KEY, WAL_ATTRIBUTE_HEADER,
-        WAL_ATTRIBUTE_CONTENT_TYPE, WAL_ATTRIBUTE_USER, WAL_ATTRIBUTE_USER + 7};
+    static const uint16_t types[] = {WAL_ATTRIBUTE_PRODUCER, WAL_ATTRIBUTE_IDEMPOTENCY_KEY,
+                                     WAL_ATTRIBUTE_HEADER,   WAL_ATTRIBUTE_CONTENT_TYPE,
+                                     WAL_ATTRIBUTE_USER,     WAL_ATTRIBUTE_USER + 7};
     uint16_t type = types[dice % ARRAY_SIZE(types)];
     uint64_t begin = dice % NOISE_BEGINS;
     int error = wal_attribute_put(list, CONTENT_ATTRIBUTE_BYTES_MAX, bytes, type, noise + begin,

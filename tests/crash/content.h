@@ -1,7 +1,7 @@
 /*
- * What records and state values hold. A content is a few numbers from which its bytes are made again
- * whenever they are needed, so that an oracle over thousands of records takes little memory. Every
- * function is pure once content_init() has run.
+ * What records and state values hold. A content is a few numbers from which its bytes are made
+ * again whenever they are needed, so that an oracle over thousands of records takes little memory.
+ * Every function is pure once content_init() has run.
  */
 #ifndef CRASH_CONTENT_H
 #define CRASH_CONTENT_H
@@ -24,8 +24,8 @@ struct content {
     uint64_t number; /* tells one content from all others */
     const uint8_t *stored;
     uint32_t size;
-    uint8_t kind;            /* enum content_kind */
-    uint8_t attribute_kind;  /* 0: none; 1: one or two small ones; 2: some, one of them large */
+    uint8_t kind;           /* enum content_kind */
+    uint8_t attribute_kind; /* 0: none; 1: one or two small ones; 2: some, one of them large */
 };
 
 void content_init(void);

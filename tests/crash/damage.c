@@ -1,6 +1,6 @@
 /*
- * What a disk does to bytes that were durable, and what a log may make of it. The judge compares the
- * files before and after: a frame is hurt if any of its bytes changed, or if the header of its
+ * What a disk does to bytes that were durable, and what a log may make of it. The judge compares
+ * the files before and after: a frame is hurt if any of its bytes changed, or if the header of its
  * segment did. Then, whatever was done:
  *
  *   nothing that reads differs from what was appended
@@ -22,13 +22,13 @@
 typedef unsigned long long ull;
 
 struct wound {
-    bool is_hurt;               /* any file of the log has changed */
-    bool is_meta_hurt;          /* another file than a segment */
+    bool is_hurt; /* any file of the log has changed */
     bool hurt_headers[LAYOUT_SEGMENTS_MAX];
+    bool is_missing[LAYOUT_SEGMENTS_MAX];
     bool hurt_frames[LAYOUT_FRAMES_MAX];
     bool torn_frames[LAYOUT_FRAMES_MAX]; /* hurt as a torn write could have left them */
-    bool is_tail_hurt;          /* the last segment is */
-    uint64_t end;               /* where the log would end, were it not hurt */
+    bool whole_records[LOG_RECORDS_MAX];
+    uint64_t end; /* where the log would end, were it not hurt */
 };
 
 static struct layout before[LOGS_MAX], after;
@@ -72,30 +72,33 @@ static void zero_blocks(struct history *history, const struct layout_segment *se
         sim_zero_block(history->disk, segment->path, block++);
 }
 
+/* A block behind the header that stands where another one should. */
 static void copy_block(struct history *history, const struct layout_segment *segment)
 {
     const struct layout_segment *from =
         any_segment(history, random_below(&history->random, history->swarm.log_count));
     uint64_t block = any_position(history, segment) / WAL_BLOCK_BYTES;
 
-    if (!from)
+    if (!from || block == 0)
         return;
     /* The same place of another file is what a lost remapping brings. */
     uint64_t from_block = random_percent(&history->random, 50)
                               ? block
                               : any_position(history, from) / WAL_BLOCK_BYTES;
 
-    sim_copy_block(history->disk, from->path, from_block, segment->path, block);
+    if (from_block > 0)
+        sim_copy_block(history->disk, from->path, from_block, segment->path, block);
 }
 
-/* A file, or its beginning, that belongs to another log. */
-static void copy_header(struct history *history, const struct layout_segment *segment)
+/* The beginning of another file. With frames of that file behind it nobody could tell. */
+static void copy_header(struct history *history)
 {
-    const struct layout_segment *from =
-        any_segment(history, random_below(&history->random, history->swarm.log_count));
+    unsigned count = history->swarm.log_count;
+    const struct layout_segment *from = any_segment(history, random_below(&history->random, count));
+    const struct layout_segment *to = any_segment(history, random_below(&history->random, count));
 
-    if (from)
-        sim_copy_block(history->disk, from->path, 0, segment->path, 0);
+    if (from && to)
+        sim_copy_block(history->disk, from->path, 0, to->path, 0);
 }
 
 static void fill_garbage(struct history *history, const struct layout_segment *segment)
@@ -121,8 +124,9 @@ static void delete_segment(struct history *history, unsigned number)
     const struct layout *layout = &before[number];
 
     if (layout->segment_count > 1)
-        sim_delete(history->disk,
-                   layout->segments[random_below(&history->random, layout->segment_count - 1)].path);
+        sim_delete(
+            history->disk,
+            layout->segments[random_below(&history->random, layout->segment_count - 1)].path);
 }
 
 /* A frame of the last segment as another life of the same file would have written it, and nothing
@@ -182,8 +186,6 @@ static void hurt_something(struct history *history)
         zero_blocks(history, segment);
     else if (dice < 68)
         copy_block(history, segment);
-    else if (dice < 70)
-        copy_header(history, segment);
     else if (dice < 80)
         fill_garbage(history, segment);
     else if (dice < 86)
@@ -243,6 +245,36 @@ static bool looks_torn(const struct layout_segment *new, const struct layout_fra
     return is_torn;
 }
 
+/* Which of a frame's records can still be told from damage: all of them, or, if its header and
+ * those of its items are whole, each by its own checksum. */
+static void assess_records(struct wound *wound, const struct layout_frame *frame, bool is_hurt,
+                           const struct layout_segment *new)
+{
+    const struct frame_header *header = &frame->header;
+    struct frame_header found;
+    struct item item;
+    uint64_t offset = header->base_offset;
+
+    if (!is_hurt) {
+        memset(wound->whole_records + offset, true, header->record_count);
+        return;
+    }
+    if (!new || !new->is_readable || frame->position + frame->size > new->size)
+        return;
+    const uint8_t *bytes = new->bytes + frame->position;
+
+    if (frame_header_decode(&found, new->header.salt, frame->position, bytes) < 0 ||
+        found.crc != header->crc ||
+        frame_body_verify(&found, bytes + FRAME_HEADER_BYTES, false) < 0)
+        return;
+    struct item_walk walk = {.body = bytes + FRAME_HEADER_BYTES, .body_bytes = found.body_bytes};
+
+    while (item_next(&walk, &item) == 0) {
+        if (item.kind == ITEM_RECORD)
+            wound->whole_records[offset++] = item_is_intact(&item);
+    }
+}
+
 static void assess(struct history *history, unsigned number)
 {
     const struct layout *layout = &before[number];
@@ -256,19 +288,18 @@ static void assess(struct history *history, unsigned number)
         bool has_changed = !new || new->size != old->size || differs(old, new, 0, old->size);
 
         wound->hurt_headers[i] = differs(old, new, 0, min_u64(old->size, WAL_BLOCK_BYTES));
+        wound->is_missing[i] = !new;
         wound->is_hurt = wound->is_hurt || has_changed;
-        if (i + 1 == layout->segment_count)
-            wound->is_tail_hurt = has_changed;
     }
     for (unsigned i = 0; i < layout->frame_count; i++) {
         const struct layout_frame *frame = &layout->frames[i];
         const struct layout_segment *old = &layout->segments[frame->segment];
 
-        wound->hurt_frames[i] = wound->hurt_headers[frame->segment] ||
-                                frame_is_hurt(old, find_after(old), frame);
-        wound->torn_frames[i] =
-            wound->hurt_frames[i] &&
-            looks_torn(find_after(old), frame, old->bytes + frame->position);
+        wound->hurt_frames[i] =
+            wound->hurt_headers[frame->segment] || frame_is_hurt(old, find_after(old), frame);
+        assess_records(wound, frame, wound->hurt_frames[i], find_after(old));
+        wound->torn_frames[i] = wound->hurt_frames[i] &&
+                                looks_torn(find_after(old), frame, old->bytes + frame->position);
         wound->end = frame->header.base_offset + frame->header.record_count;
     }
     layout_done(&after);
@@ -279,8 +310,12 @@ void damage_inflict(struct history *history)
     sim_crash(history->disk); /* what a kill has left in the cache cannot be damaged */
     for (unsigned i = 0; i < history->swarm.log_count; i++)
         layout_read(&before[i], history->disk, history->logs[i].name, SIM_DURABLE);
-    if (random_percent(&history->random, 8)) {
+    uint32_t dice = random_below(&history->random, 100);
+
+    if (dice < 8) {
         graft_frame(history, random_below(&history->random, history->swarm.log_count));
+    } else if (dice < 14) {
+        copy_header(history);
     } else {
         for (unsigned i = random_between(&history->random, 1, 2); i > 0; i--)
             hurt_something(history);
@@ -346,9 +381,11 @@ static void judge_gap(struct history *history, struct log_model *log, uint64_t o
     if (entry->offset != offset || entry->gap_end <= offset)
         violation(history, log, "a gap [%llu, %llu) is told by a cursor at %llu",
                   (ull)entry->offset, (ull)entry->gap_end, (ull)offset);
-    if (holds_whole_frame(log->number, offset, entry->gap_end, &whole))
-        violation(history, log, "the gap [%llu, %llu) hides offset %llu, which is not hurt",
-                  (ull)offset, (ull)entry->gap_end, (ull)whole);
+    for (whole = offset; whole < min_u64(entry->gap_end, LOG_RECORDS_MAX); whole++) {
+        if (wounds[log->number].whole_records[whole])
+            violation(history, log, "the gap [%llu, %llu) hides offset %llu, which is not hurt",
+                      (ull)offset, (ull)entry->gap_end, (ull)whole);
+    }
     history->totals->gaps++;
 }
 
@@ -400,9 +437,27 @@ static void judge_end(struct history *history, struct log_model *log, int status
     if (status != 0)
         return;
     if (!cut_is_excusable(log->number, end))
-        violation(history, log, "cut in silence at %llu: the disk still tells that %llu were durable",
-                  (ull)end, (ull)wound->end);
+        violation(history, log,
+                  "cut in silence at %llu: the disk still tells that %llu were durable", (ull)end,
+                  (ull)wound->end);
     history->totals->cut_tails++;
+}
+
+/* A file that is missing between others can be told at once, whoever reads what. */
+static void judge_missing(struct history *history, struct log_model *log, int status)
+{
+    const struct layout *layout = &before[log->number];
+    struct wal_positions positions;
+
+    wal_positions(log->wal, &positions);
+    for (unsigned i = 0; i + 1 < layout->segment_count; i++) {
+        const struct layout_segment *next = &layout->segments[i + 1];
+
+        if (status == 0 && wounds[log->number].is_missing[i] && next->is_readable &&
+            next->header.base_offset > positions.first_offset)
+            violation(history, log, "%s is missing, and it takes appends",
+                      layout->segments[i].path);
+    }
 }
 
 static uint64_t disk_fingerprint(struct history *history, const struct log_model *log)
@@ -460,6 +515,7 @@ static void judge_hurt_log(struct history *history, struct log_model *log)
         violation(history, log, "a hurt log has status %d", status);
     judge_reading(history, log);
     judge_end(history, log, status);
+    judge_missing(history, log, status);
     judge_appending(history, log, status);
     if (status != 0) {
         struct wal_stats stats;

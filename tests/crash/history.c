@@ -31,6 +31,7 @@ void violation(struct history *history, const struct log_model *log, const char 
     va_list arguments;
 
     va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is not */
     vsnprintf(what + used, sizeof(what) - (size_t)used, format, arguments);
     va_end(arguments);
     trace(history, "VIOLATION %s", what);
@@ -57,6 +58,7 @@ void trace_line(struct history *history, const char *format, ...)
 
     fprintf(stderr, "%7llu  ", (unsigned long long)sim_ops(history->disk));
     va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is not */
     vfprintf(stderr, format, arguments);
     va_end(arguments);
     fputc('\n', stderr);
@@ -90,6 +92,8 @@ static const int name_errors[] = {-EIO, -ENOSPC, -EMFILE, -EDQUOT};
 static const int open_errors[] = {-EIO, -EMFILE, -ENFILE, -ENOMEM};
 static const int read_errors[] = {-EIO};
 
+static const uint8_t sync_dir_effects[] = {SIM_NOTHING, SIM_UNSYNCED, SIM_EVERYTHING};
+
 static int error_of(struct history *history, enum sim_kind kind)
 {
     struct random *random = &history->random;
@@ -114,9 +118,10 @@ void history_arm_fault(struct history *history)
     /* Those first that an append waits for. */
     static const uint8_t kinds[] = {
         SIM_WRITE_DURABLE, SIM_WRITE_DURABLE, SIM_WRITE_DURABLE, SIM_WRITE_DURABLE, SIM_WRITE,
-        SIM_SYNC_FILE, SIM_SYNC_FILE, SIM_SYNC_DIR, SIM_SYNC_DIR, SIM_READ, SIM_READ, SIM_OPEN_DIR,
-        SIM_OPEN_FILE, SIM_CREATE, SIM_MAKE_DIR, SIM_RENAME, SIM_REMOVE_FILE, SIM_REMOVE_DIR,
-        SIM_LIST, SIM_ALLOCATE, SIM_FILE_BYTES, SIM_LOCK, SIM_FREE_BYTES, SIM_RANDOM, SIM_RING_NEW};
+        SIM_SYNC_FILE,     SIM_SYNC_FILE,     SIM_SYNC_DIR,      SIM_SYNC_DIR,      SIM_READ,
+        SIM_READ,          SIM_OPEN_DIR,      SIM_OPEN_FILE,     SIM_CREATE,        SIM_MAKE_DIR,
+        SIM_RENAME,        SIM_REMOVE_FILE,   SIM_REMOVE_DIR,    SIM_LIST,          SIM_ALLOCATE,
+        SIM_FILE_BYTES,    SIM_LOCK,          SIM_FREE_BYTES,    SIM_RANDOM,        SIM_RING_NEW};
     struct random *random = &history->random;
     struct sim_fault fault = {
         .kind = RANDOM_PICK(random, kinds),
@@ -127,10 +132,13 @@ void history_arm_fault(struct history *history)
 
     fault.error = error_of(history, fault.kind);
     /* Want of something is found before a name is changed; any other error may come too late. */
-    if (fault.kind != SIM_WRITE && fault.kind != SIM_WRITE_DURABLE &&
-        fault.kind != SIM_ALLOCATE && fault.kind != SIM_SYNC_FILE && fault.kind != SIM_SYNC_DIR &&
+    if (fault.kind != SIM_WRITE && fault.kind != SIM_WRITE_DURABLE && fault.kind != SIM_ALLOCATE &&
+        fault.kind != SIM_SYNC_FILE && fault.kind != SIM_SYNC_DIR &&
         wal_error_is_refusal(fault.error))
         fault.effect = SIM_NOTHING;
+    /* A journal keeps the names that it could not save: only data is dropped and called clean. */
+    if (fault.kind == SIM_SYNC_DIR)
+        fault.effect = RANDOM_PICK(random, sync_dir_effects);
     /* A rename that fails and happens is undone by another; two such in a row nobody can undo. */
     if (fault.kind == SIM_RENAME) {
         fault.times = 1;
@@ -157,6 +165,7 @@ static void plan_life(struct history *history, bool is_last)
     history->rename_fails = false;
     sim_crash_at(history->disk, 0);
     sim_crash_at_change(history->disk, 0);
+    history->spy.kill_in = 0;
     if (is_last || random_percent(random, 50)) {
         sim_options_of(history->disk)->capacity_blocks = 0;
         history->is_full = false;
@@ -167,8 +176,12 @@ static void plan_life(struct history *history, bool is_last)
         for (unsigned i = random_between(random, 1, 3); i > 0; i--)
             history_arm_fault(history);
     }
-    if (random_percent(random, 70)) {
-        uint32_t span = random_percent(random, 40) ? 12 : 80;
+    uint32_t span = random_percent(random, 40) ? 12 : 80;
+
+    if (history->swarm.kills && random_percent(random, 25)) {
+        history->spy.kill_in = random_between(random, 1, span);
+        trace(history, "plan: kill -9 at change %u from here", history->spy.kill_in);
+    } else if (random_percent(random, 70)) {
         uint64_t point = sim_changes(history->disk) + random_between(random, 1, span);
 
         sim_crash_at_change(history->disk, point);
@@ -177,6 +190,23 @@ static void plan_life(struct history *history, bool is_last)
 }
 
 /* ---- opening and dying ----------------------------------------------------------------------- */
+
+static int see_leftover(void *context, const char *name, bool is_dir)
+{
+    (void)is_dir;
+    *(const char **)context = name;
+    return 1;
+}
+
+/* Opening finishes what a crash left half done. */
+static void check_emptied(struct history *history)
+{
+    const char *name = "";
+
+    if (sim_list(history->disk, "data/tmp", SIM_CACHED, see_leftover, &name) != 0 ||
+        sim_list(history->disk, "data/trash", SIM_CACHED, see_leftover, &name) != 0)
+        violation(history, NULL, "after opening there is a leftover in tmp or trash: %s", name);
+}
 
 bool history_open(struct history *history)
 {
@@ -201,6 +231,8 @@ bool history_open(struct history *history)
         return false; /* cut while the first file of all was written: garbage is no format */
     if (rc < 0 && !is_excused(history, rc, before))
         violation(history, NULL, "store_open failed with %d without a reason: %s", rc, reason);
+    if (rc == 0 && faults_shown(history) == before)
+        check_emptied(history);
     return rc == 0;
 }
 
@@ -224,6 +256,8 @@ static void forget_session(struct history *history)
 /* Gives everything back; what the store says meanwhile counts no more. */
 static void abandon(struct history *history)
 {
+    for (unsigned i = 0; i < history->swarm.log_count; i++)
+        check_told(history, &history->logs[i]);
     history->is_over = true;
     for (unsigned i = 0; i < history->swarm.log_count; i++)
         log_put(history, &history->logs[i]);
@@ -235,22 +269,31 @@ static void abandon(struct history *history)
 
 static void power_cut(struct history *history)
 {
-    if (!is_dead(history))
+    if (!sim_is_dead(history->disk))
         sim_crash_at(history->disk, sim_ops(history->disk) + 1);
     abandon(history);
     trace(history, "power cut");
     sim_crash(history->disk);
     remember(history, sim_trace_hash(history->disk));
     history->totals->crashes++;
-
 }
 
 static void kill_process(struct history *history)
 {
     trace(history, "kill -9");
-    sim_kill(history->disk);
+    if (!history->spy.is_killed)
+        sim_kill(history->disk);
+    history->spy.is_killed = true;
     abandon(history);
     history->totals->kills++;
+}
+
+static void die(struct history *history)
+{
+    if (history->spy.is_killed)
+        kill_process(history);
+    else
+        power_cut(history);
 }
 
 static void close_store(struct history *history, uint64_t drain_us)
@@ -271,8 +314,7 @@ static void close_store(struct history *history, uint64_t drain_us)
     history->store = NULL;
     trace(history, "store_close(%llu): %d", (unsigned long long)drain_us, rc);
     if (is_dead(history)) {
-        forget_session(history);
-        power_cut(history);
+        die(history);
         return;
     }
     history->totals->closes++;
@@ -287,8 +329,10 @@ static void close_store(struct history *history, uint64_t drain_us)
         if (log->existence != LOG_PRESENT || !log->was_checked)
             continue;
         check_settle(history, log);
-        if (is_calm && drain_us > 0)
+        if (is_calm && drain_us > 0) {
             model_durable(log, log->unit_count);
+            log->is_clean = true;
+        }
     }
     forget_session(history);
 }
@@ -308,7 +352,7 @@ static void drain_store(struct history *history)
         check_settle(history, log);
         int rc = wal_append(log->wal, &record, 1, NULL, NULL, NULL);
 
-        if (rc != -ESHUTDOWN && !(rc < 0 && log->failed))
+        if (rc != -ESHUTDOWN && !(rc == wal_status(log->wal) && faults_shown(history) > 0))
             violation(history, log, "an append to a store that is being closed got %d", rc);
         check_read(history, log, log->first_seen, 5);
     }
@@ -321,22 +365,23 @@ static void end_life(struct history *history)
 
     if (!is_dead(history) && history->store && random_percent(random, 10))
         drain_store(history);
-    if (is_dead(history) || !history->store)
-        power_cut(history);
-    else if (dice < 35)
-        close_store(history, DRAIN_US);
-    else if (dice < 40)
-        close_store(history, 0);
-    else if (dice < 60 && history->swarm.kills)
-        kill_process(history);
-    else
-        power_cut(history);
+    if (!is_dead(history) && history->store) {
+        if (dice < 40) {
+            close_store(history, dice < 35 ? DRAIN_US : 0);
+            return;
+        }
+        if (dice < 60 && history->swarm.kills) {
+            kill_process(history);
+            return;
+        }
+    }
+    die(history);
 }
 
 /* ---- a history ------------------------------------------------------------------------------- */
 
-static const uint64_t segment_sizes[] = {16 << 10, 32 << 10, 32 << 10, 48 << 10, 64 << 10,
-                                         128 << 10, 256 << 10};
+static const uint64_t segment_sizes[] = {16 << 10, 32 << 10,  32 << 10, 48 << 10,
+                                         64 << 10, 128 << 10, 256 << 10};
 static const uint32_t space_sizes[] = {8 << 10, 8 << 10, 16 << 10, 64 << 10};
 static const uint32_t batch_records[] = {1, 2, 5, 65536, 65536};
 static const uint32_t batch_sizes[] = {1, 4096, 20000, 1 << 20, 1 << 20};
@@ -360,7 +405,8 @@ static void draw_config(struct history *history)
     config->worker = false;
     config->committers = random_percent(random, 85) ? 1 : 2;
     config->ring_entries = RANDOM_PICK(random, ring_sizes);
-    config->logs_max = random_percent(random, 80) ? 64 : random_between(random, 1, swarm->log_count);
+    config->logs_max =
+        random_percent(random, 80) ? 64 : random_between(random, 1, swarm->log_count);
     config->write_handles_max = RANDOM_PICK(random, handle_limits);
     config->log.segment_bytes = RANDOM_PICK(random, segment_sizes);
     config->log.space_bytes = RANDOM_PICK(random, space_sizes);
@@ -416,7 +462,8 @@ static void draw_swarm(struct history *history)
     draw_config(history);
     draw_disk(history);
     for (unsigned i = 0; i < workload_operations(); i++)
-        swarm->weights[i] = (uint8_t)(random_percent(random, 25) ? 0 : random_between(random, 1, 8));
+        swarm->weights[i] =
+            (uint8_t)(random_percent(random, 25) ? 0 : random_between(random, 1, 8));
     swarm->record_bytes = RANDOM_PICK(random, record_sizes);
     swarm->big_percent = random_percent(random, 50) ? 0 : random_between(random, 1, 15);
     swarm->zeros_percent = random_percent(random, 50) ? 0 : random_between(random, 5, 60);
@@ -431,7 +478,8 @@ static void draw_swarm(struct history *history)
     swarm->faults = !damage && random_percent(random, 40);
     swarm->disk_full = !damage && random_percent(random, 20);
     swarm->kills = random_percent(random, 50);
-    swarm->forgeries = random_percent(random, 20);
+    /* A forged frame that is also misdirected to where its salt belongs is beyond any log. */
+    swarm->forgeries = !damage && random_percent(random, 20);
 }
 
 static void begin(struct history *history, uint64_t seed)
@@ -460,7 +508,7 @@ static void begin(struct history *history, uint64_t seed)
         log->existence = LOG_GONE;
         log->wal = NULL;
         log->cursor = NULL;
-        log->was_checked = log->is_unreadable = false;
+        log->was_checked = log->is_unreadable = log->is_clean = false;
         log->handlers_due = 0;
         log->handler_sequence = 0;
         model_clear(log);
@@ -503,8 +551,8 @@ static void last_life(struct history *history)
 uint64_t history_run(struct history *history, uint64_t seed)
 {
     begin(history, seed);
-    trace(history, "history 0x%llx: %u logs, %u lives, segments of %llu",
-          (unsigned long long)seed, history->swarm.log_count, history->swarm.lives,
+    trace(history, "history 0x%llx: %u logs, %u lives, segments of %llu", (unsigned long long)seed,
+          history->swarm.log_count, history->swarm.lives,
           (unsigned long long)history->swarm.config.log.segment_bytes);
     for (unsigned life = 0; life < history->swarm.lives; life++) {
         trace(history, "---- life %u", life);
@@ -523,8 +571,7 @@ uint64_t history_run(struct history *history, uint64_t seed)
     return history->hash;
 }
 
-void history_init(struct history *history, const struct run_options *options,
-                  struct totals *totals)
+void history_init(struct history *history, const struct run_options *options, struct totals *totals)
 {
     memset(history, 0, sizeof(*history));
     history->options = options;

@@ -3,7 +3,7 @@
  * operation, and is held against the oracle after each. A seed decides all of it.
  *
  *   history.c   options by seed, lives, ways to die
- *   workload.c  random operations, and what the oracle learns from each
+ *   workload.c  random operations; those on logs as wholes are in logs.c, appends in append.c
  *   check.c     holds the store against the oracle
  *   damage.c    breaks files, and judges what the store makes of them
  *   spy.c       watches the disk for what only the disk can tell
@@ -20,28 +20,28 @@
 /* What is added up over histories. */
 struct totals {
     uint64_t histories;
-    uint64_t operations; /* of the workload */
-    uint64_t opens;      /* of stores */
-    uint64_t crashes;    /* power cuts */
-    uint64_t kills;      /* kill -9: the page cache lives on */
-    uint64_t closes;     /* in good order */
+    uint64_t operations;   /* of the workload */
+    uint64_t opens;        /* of stores */
+    uint64_t crashes;      /* power cuts */
+    uint64_t kills;        /* kill -9: the page cache lives on */
+    uint64_t closes;       /* in good order */
     uint64_t acknowledged; /* records */
     uint64_t verified;     /* records read and compared */
     uint64_t torn;         /* recoveries that cut a torn write */
     uint64_t refused_units;
-    uint64_t failed_logs;    /* by faults */
-    uint64_t damaged_logs;   /* refused appends after damage */
-    uint64_t gaps;           /* reported by cursors */
-    uint64_t cut_tails;      /* damage that cannot be told from a crash */
+    uint64_t failed_logs;       /* by faults */
+    uint64_t damaged_logs;      /* refused appends after damage */
+    uint64_t gaps;              /* reported by cursors */
+    uint64_t cut_tails;         /* damage that cannot be told from a crash */
     uint64_t refused_undamaged; /* must stay 0; a violation ends the search before it counts */
-    uint64_t repeated;       /* histories run twice */
-    uint64_t hash;           /* sum over histories, so that their order does not matter */
+    uint64_t repeated;          /* histories run twice */
+    uint64_t hash;              /* sum over histories, so that their order does not matter */
 };
 
 struct run_options {
     bool damage;
-    bool trace;       /* what the workload does, on stderr */
-    bool trace_disk;  /* and what the disk does */
+    bool trace;        /* what the workload does, on stderr */
+    bool trace_disk;   /* and what the disk does */
     const char *flags; /* to be repeated on the line that replays */
 };
 
@@ -78,8 +78,8 @@ struct swarm {
     unsigned big_percent;            /* of records that are far larger */
     unsigned zeros_percent;          /* of records that are zeros, or have holes */
     unsigned attributes_percent, updates_percent, handler_percent, again_percent;
-    unsigned batch_records;          /* in one append, at most */
-    bool big_state;                  /* values that fill the state */
+    unsigned batch_records; /* in one append, at most */
+    bool big_state;         /* values that fill the state */
     bool faults;
     bool disk_full;
     bool kills;
@@ -90,24 +90,24 @@ struct history {
     const struct run_options *options;
     struct totals *totals;
     uint64_t seed;
-    struct random random;   /* decides what happens */
+    struct random random; /* decides what happens */
     struct swarm swarm;
     struct sim_disk *disk;
     struct spy spy;
-    struct store *store;    /* NULL: none is open */
+    struct store *store; /* NULL: none is open */
     struct log_model logs[LOGS_MAX];
     struct pools *pools;
     uint64_t next_sequence; /* of units */
     uint64_t next_content;
-    uint64_t hash;          /* of what calls returned */
+    uint64_t hash;              /* of what calls returned */
     unsigned faults_armed;      /* in this life */
     bool rename_fails;          /* one of them is a rename's */
     uint64_t faults_at_opening; /* faults_shown() when the store was opened */
-    bool is_over;           /* what the store says after the cut counts no more */
-    bool is_full;           /* the disk has a limit now */
-    bool was_full;          /* it had one since the store was opened */
-    bool is_closing;        /* a log or the store is on its way out: -ESHUTDOWN is fine */
-    bool is_appending;      /* inside wal_append(), where no handler may run */
+    bool is_over;               /* what the store says after the cut counts no more */
+    bool is_full;               /* the disk has a limit now */
+    bool was_full;              /* it had one since the store was opened */
+    bool is_closing;            /* a log or the store is on its way out: -ESHUTDOWN is fine */
+    bool is_appending;          /* inside wal_append(), where no handler may run */
 };
 
 /* ---- history.c ---- */
@@ -130,16 +130,16 @@ void history_report_death(const char *how);
 /* One line of a readable trace. */
 #define trace(history, ...)                                                                        \
     do {                                                                                           \
-        if ((history)->options->trace)                                                            \
+        if ((history)->options->trace)                                                             \
             trace_line((history), __VA_ARGS__);                                                    \
     } while (0)
 void trace_line(struct history *history, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The disk is dead: what calls return from here on means nothing. */
+/* The power is gone, or the process was killed: what calls return from here on means nothing. */
 static inline bool is_dead(const struct history *history)
 {
-    return sim_is_dead(history->disk);
+    return history->spy.is_killed || sim_is_dead(history->disk);
 }
 
 /* Mixes what a call returned into the history's hash. */
@@ -168,11 +168,13 @@ bool history_open(struct history *history);
 /* The names of the operations; their weights are what a swarm draws. */
 unsigned workload_operations(void);
 
-/* Runs up to `operations` random operations, or until the disk is dead. */
-void workload_run(struct history *history, unsigned operations);
+/* Runs up to `count` random operations, or until the disk is dead. */
+void workload_run(struct history *history, unsigned count);
 
 /* Appends one small record to every log and waits for it: a healthy store can. */
 void workload_prove_alive(struct history *history);
+
+/* ---- logs.c ---- */
 
 /* Gets a log and holds it against the oracle. -ENOENT: it is not there, and may not be. Other
  * errors: the disk or a limit is in the way. */
@@ -183,6 +185,9 @@ void log_put(struct history *history, struct log_model *log);
 
 /* Learns what has become of the queued units, and holds it against the rules. */
 void check_settle(struct history *history, struct log_model *log);
+
+/* The same at the end of a life: what handlers were told before it counts. */
+void check_told(struct history *history, struct log_model *log);
 
 /* While running: positions, statistics and status. */
 void check_positions(struct history *history, struct log_model *log);

@@ -46,7 +46,8 @@ static void read_frames(struct layout *layout, unsigned number)
         const uint8_t *frame = segment->bytes + position;
 
         if (frame_header_decode(&header, segment->header.salt, position, frame) < 0 ||
-            header.frame_no != frame_no || position + frame_bytes(header.body_bytes) > segment->size)
+            header.frame_no != frame_no ||
+            position + frame_bytes(header.body_bytes) > segment->size)
             return;
         if (frame_body_verify(&header, frame + FRAME_HEADER_BYTES, true) < 0)
             return;

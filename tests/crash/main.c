@@ -44,7 +44,8 @@ static const struct option long_options[] = {
 };
 
 static const char usage[] =
-    "usage: crash_sim [--histories N] [--first-seed S] [--seconds N] [--damage] [--meta] [--jobs N]\n"
+    "usage: crash_sim [--histories N] [--first-seed S] [--seconds N] [--damage] [--meta]\n"
+    "                 [--jobs N]\n"
     "       crash_sim --seed S [--damage] [--verbose]     one history, traced on stderr; with\n"
     "                                               --verbose what the disk does too\n"
     "       crash_sim_defects --list-defects\n"

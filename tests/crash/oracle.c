@@ -116,6 +116,20 @@ uint32_t model_units_through(const struct log_model *log, uint64_t offset)
     return low + 1;
 }
 
+bool model_pending(const struct log_model *log, uint64_t *ret_records, uint64_t *ret_bytes)
+{
+    *ret_records = *ret_bytes = 0;
+    for (uint32_t i = log->durable_units; i < log->unit_count; i++) {
+        const struct unit *unit = log->units[i];
+
+        if (unit->status != UNIT_QUEUED || !unit->has_token)
+            return false;
+        *ret_records += unit->record_count;
+        *ret_bytes += unit->body_bytes;
+    }
+    return true;
+}
+
 void model_durable(struct log_model *log, uint32_t count)
 {
     must(count <= log->unit_count);

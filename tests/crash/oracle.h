@@ -46,19 +46,20 @@ struct unit {
     struct wal_handler handler;
     struct log_model *log;
     struct wal_token token;
-    uint64_t sequence;  /* grows along all appends and barriers of a history */
+    uint64_t sequence; /* grows along all appends and barriers of a history */
     struct record *records;
     struct update *updates;
     uint32_t record_count, update_count;
     uint64_t trim_before; /* 0: none */
     int handler_status;
-    uint8_t status;   /* enum unit_status */
-    bool has_token;   /* wal_poll() may be asked */
+    uint8_t status; /* enum unit_status */
+    bool has_token; /* wal_poll() may be asked */
     bool has_handler;
-    bool handler_ran; /* and its status counts */
+    bool handler_ran;     /* and its status counts */
     bool handler_entered; /* it ran, and maybe too late to count */
-    bool is_barrier;  /* wal_flush_async(): not in the line */
-    bool again;       /* its handler appends one more */
+    bool is_barrier;      /* wal_flush_async(): not in the line */
+    bool again;           /* its handler appends one more */
+    uint64_t body_bytes;  /* that it takes in a frame */
     /* Of the prefix that ends with this unit. */
     uint64_t end, first, bytes;
 };
@@ -76,21 +77,22 @@ struct log_model {
     uint8_t existence; /* enum existence */
     bool id_known;
     uint8_t id[16];
-    bool failed;       /* it told so */
-    int failure;       /* the error it told */
+    bool failed; /* it told so */
+    int failure; /* the error it told */
 
     struct unit *units[LOG_UNITS_MAX];
     uint32_t unit_count;
     uint32_t durable_units; /* the prefix that cannot be lost any more */
     struct record *records[LOG_RECORDS_MAX];
-    uint64_t first_seen;    /* first_offset never falls below it */
+    uint64_t first_seen; /* first_offset never falls below it */
 
     /* The session: what is open now. */
     struct wal *wal;
     struct wal_cursor *cursor;
     uint64_t cursor_offset;
-    bool is_fresh;    /* nothing was appended since the disk was read */
-    bool was_checked; /* since the store was opened */
+    bool is_fresh;      /* nothing was appended since the disk was read */
+    bool is_clean;      /* the store was closed in good order, so nothing can be torn */
+    bool was_checked;   /* since the store was opened */
     bool is_unreadable; /* a fault was in the way when it was opened; until the store closes */
     uint32_t handlers_due;
     uint64_t handler_sequence; /* of the last handler that ran */
@@ -125,6 +127,9 @@ uint32_t model_prefix_of(const struct log_model *log, uint64_t end, uint32_t cou
 
 /* The number of units up to the one that holds this record. */
 uint32_t model_units_through(const struct log_model *log, uint64_t offset);
+
+/* What waits for a decision: records, and bytes in frames. False: not all of it is known. */
+bool model_pending(const struct log_model *log, uint64_t *ret_records, uint64_t *ret_bytes);
 
 /* The first `count` units are durable. */
 void model_durable(struct log_model *log, uint32_t count);

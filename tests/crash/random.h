@@ -1,6 +1,6 @@
 /*
- * Chance for the crash simulator: one word of state, so that a seed is all it takes to run a history
- * again.
+ * Chance for the crash simulator: one word of state, so that a seed is all it takes to run a
+ * history again.
  */
 #ifndef CRASH_RANDOM_H
 #define CRASH_RANDOM_H

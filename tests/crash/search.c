@@ -29,9 +29,11 @@ struct board {
 
 static volatile sig_atomic_t progress, progress_seen;
 
+/* What it calls is not made for signal handlers; but the process has one thread, and ends here. */
 static void on_death(int number)
 {
     signal(number, SIG_DFL);
+    /* NOLINTNEXTLINE(bugprone-signal-handler,cert-sig30-c) */
     history_report_death(number == SIGABRT ? "a broken assertion" : "a fatal signal");
     raise(number);
 }
@@ -41,6 +43,7 @@ static void on_tick(int number)
 {
     (void)number;
     if (progress == progress_seen) {
+        /* NOLINTNEXTLINE(bugprone-signal-handler,cert-sig30-c) */
         history_report_death("it hangs");
         _exit(1);
     }
@@ -48,6 +51,7 @@ static void on_tick(int number)
 }
 
 /* A sanitizer ends the process without a signal, but tells before it does. */
+/* NOLINTNEXTLINE(bugprone-reserved-identifier,cert-dcl37-c): the sanitizers' own name */
 void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
 
 static void on_sanitizer_death(void)
@@ -128,7 +132,7 @@ static void run_share(const struct search_options *options, unsigned job, struct
         if (done % LOOK_EVERY == 0) {
             if (board->has_failed || (deadline > 0 && now_seconds() > deadline))
                 break;
-            if (shows_progress && done % (LOOK_EVERY * 16) == 0)
+            if (shows_progress && done % (16ull * LOOK_EVERY) == 0)
                 fprintf(stderr, "\r%llu histories", (unsigned long long)(done * options->jobs));
         }
         run_one(options->first_seed + i, options->meta || done % REPEAT_EVERY == 0);
@@ -158,15 +162,16 @@ static void print_summary(const struct search_options *options, const struct boa
 
     for (unsigned i = 0; i < options->jobs; i++)
         add_totals(&sum, &board->totals[i]);
-    printf("crash_sim%s: %llu histories, %llu operations, %llu power cuts, %llu kills, %llu closes, "
-           "%llu records acknowledged, %llu verified, %llu torn tails, %llu refused, "
-           "%llu logs failed by faults, %llu logs damaged, %llu gaps, %llu tails cut, "
-           "%llu logs refused without damage, %llu run twice, %.0f histories/s, hash 0x%016llx\n",
-           options->damage ? " --damage" : "", (ull)sum.histories, (ull)sum.operations,
-           (ull)sum.crashes, (ull)sum.kills, (ull)sum.closes, (ull)sum.acknowledged,
-           (ull)sum.verified, (ull)sum.torn, (ull)sum.refused_units, (ull)sum.failed_logs,
-           (ull)sum.damaged_logs, (ull)sum.gaps, (ull)sum.cut_tails, (ull)sum.refused_undamaged,
-           (ull)sum.repeated, seconds > 0 ? (double)sum.histories / seconds : 0.0, (ull)sum.hash);
+    printf(
+        "crash_sim%s: %llu histories, %llu operations, %llu power cuts, %llu kills, %llu closes, "
+        "%llu records acknowledged, %llu verified, %llu torn tails, %llu refused, "
+        "%llu logs failed by faults, %llu logs damaged, %llu gaps, %llu tails cut, "
+        "%llu logs refused without damage, %llu run twice, %.0f histories/s, hash 0x%016llx\n",
+        options->damage ? " --damage" : "", (ull)sum.histories, (ull)sum.operations,
+        (ull)sum.crashes, (ull)sum.kills, (ull)sum.closes, (ull)sum.acknowledged, (ull)sum.verified,
+        (ull)sum.torn, (ull)sum.refused_units, (ull)sum.failed_logs, (ull)sum.damaged_logs,
+        (ull)sum.gaps, (ull)sum.cut_tails, (ull)sum.refused_undamaged, (ull)sum.repeated,
+        seconds > 0 ? (double)sum.histories / seconds : 0.0, (ull)sum.hash);
 }
 
 static int run_jobs(const struct search_options *options, struct board *board, double deadline)
@@ -197,8 +202,8 @@ static int run_jobs(const struct search_options *options, struct board *board, d
 
 int search_run(const struct search_options *options)
 {
-    struct board *board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
-                               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct board *board =
+        mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     double begin = now_seconds();
     double deadline = options->seconds > 0 ? begin + (double)options->seconds : 0;
     int result = 0;
@@ -217,8 +222,10 @@ int search_run(const struct search_options *options)
 int search_replay(const struct search_options *options, uint64_t seed)
 {
     struct totals totals = {0};
-    struct run_options run = {.damage = options->damage, .trace = true,
-                              .trace_disk = options->verbose, .flags = options->flags};
+    struct run_options run = {.damage = options->damage,
+                              .trace = true,
+                              .trace_disk = options->verbose,
+                              .flags = options->flags};
 
     watch_over(false);
     history_init(&the_history, &run, &totals);

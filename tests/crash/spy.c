@@ -44,8 +44,23 @@ static struct spy_log *log_of(int handle)
     return number > 0 ? &active->logs[number - 1] : NULL;
 }
 
+/* What the process does next changes the disk, or would have if it had lived. Kills come between
+ * two operations, so one that begins is always ended. */
+static bool dies_before(void)
+{
+    if (active->is_killed || active->kill_in == 0 || --active->kill_in > 0)
+        return active->is_killed;
+    if (sim_is_dead(active->disk))
+        return false;
+    active->is_killed = true;
+    sim_kill(active->disk);
+    return true;
+}
+
 static int spy_open_dir(struct wal_io *io, int dir, const char *name)
 {
+    if (active->is_killed)
+        return -EIO;
     int handle = active->real->open_dir(io, dir, name);
 
     set_handle(handle, 0);
@@ -58,6 +73,8 @@ static int spy_open_dir(struct wal_io *io, int dir, const char *name)
 
 static int spy_open_file(struct wal_io *io, int dir, const char *name, unsigned flags)
 {
+    if (active->is_killed || ((flags & WAL_OPEN_CREATE) && dies_before()))
+        return -EIO;
     if (flags & WAL_OPEN_UNCACHED)
         sim_drop_caches(active->disk);
     int handle = active->real->open_file(io, dir, name, flags);
@@ -66,12 +83,54 @@ static int spy_open_file(struct wal_io *io, int dir, const char *name, unsigned 
     return handle;
 }
 
+static int spy_make_dir(struct wal_io *io, int dir, const char *name)
+{
+    return dies_before() ? -EIO : active->real->make_dir(io, dir, name);
+}
+
+static int spy_rename(struct wal_io *io, int from_dir, const char *from, int to_dir, const char *to)
+{
+    return dies_before() ? -EIO : active->real->rename(io, from_dir, from, to_dir, to);
+}
+
+static int spy_remove_file(struct wal_io *io, int dir, const char *name)
+{
+    return dies_before() ? -EIO : active->real->remove_file(io, dir, name);
+}
+
+static int spy_remove_dir(struct wal_io *io, int dir, const char *name)
+{
+    return dies_before() ? -EIO : active->real->remove_dir(io, dir, name);
+}
+
+static int spy_sync(struct wal_io *io, int handle)
+{
+    return dies_before() ? -EIO : active->real->sync(io, handle);
+}
+
+static int spy_write(struct wal_io *io, int handle, const void *data, size_t size,
+                     uint64_t position, bool durable)
+{
+    return dies_before() ? -EIO : active->real->write(io, handle, data, size, position, durable);
+}
+
+static int spy_allocate(struct wal_io *io, int handle, uint64_t position, uint64_t size)
+{
+    return dies_before() ? -EIO : active->real->allocate(io, handle, position, size);
+}
+
+static int spy_lock(struct wal_io *io, int dir, const char *name)
+{
+    return active->is_killed ? -EIO : active->real->lock(io, dir, name);
+}
+
 static void spy_ring_submit(struct wal_ring *ring, struct wal_op *op)
 {
     struct spy_log *log = log_of(op->handle);
 
     if (log && log->write_error < 0 && op->kind == WAL_OP_WRITE_DURABLE)
         log->later_writes++;
+    dies_before(); /* a ring of a dead process hands back what it is given */
     active->real->ring_submit(ring, op);
 }
 
@@ -79,7 +138,7 @@ static struct wal_op *spy_ring_wait(struct wal_ring *ring, uint64_t timeout_us)
 {
     struct wal_op *done = active->real->ring_wait(ring, timeout_us);
 
-    if (sim_is_dead(active->disk))
+    if (active->is_killed || sim_is_dead(active->disk))
         return done;
     for (struct wal_op *op = done; op; op = op->next) {
         struct spy_log *log = log_of(op->handle);
@@ -102,6 +161,14 @@ void spy_init(struct spy *spy, struct sim_disk *disk)
     spy->ops = *spy->real;
     spy->ops.open_dir = spy_open_dir;
     spy->ops.open_file = spy_open_file;
+    spy->ops.make_dir = spy_make_dir;
+    spy->ops.rename = spy_rename;
+    spy->ops.remove_file = spy_remove_file;
+    spy->ops.remove_dir = spy_remove_dir;
+    spy->ops.sync = spy_sync;
+    spy->ops.write = spy_write;
+    spy->ops.allocate = spy_allocate;
+    spy->ops.lock = spy_lock;
     spy->ops.ring_submit = spy_ring_submit;
     spy->ops.ring_wait = spy_ring_wait;
     spy->io->ops = &spy->ops;
@@ -117,6 +184,7 @@ void spy_reset(struct spy *spy)
 {
     spy->logs_dir = -1;
     spy->log_count = 0;
+    spy->is_killed = false;
     memset(spy->handle_log, 0, sizeof(spy->handle_log));
 }
 

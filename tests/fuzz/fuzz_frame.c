@@ -32,7 +32,7 @@ enum {
 /* Of the second byte. */
 enum {
     SEAL = 1 << 0,       /* the header's checksum */
-    NAME = 1 << 1,       /* magic and version */
+    NAME = 1 << 1,       /* magic, version and end mark */
     PLACE = 1 << 2,      /* the position in the header */
     ITEM_CRCS = 1 << 3,  /* the checksum of each item, and its padding */
     BODY_SIZE = 1 << 4,  /* body_bytes: as many as can be read as items */
@@ -166,6 +166,7 @@ static void repair_frame_header(uint8_t *bytes, unsigned repairs, uint64_t salt,
     if (repairs & NAME) {
         put_le(bytes, 0x31544D43, 4);
         put_le(bytes + 78, WAL_FORMAT_VERSION, 2);
+        memset(bytes + 92, FRAME_END_MARK, 4);
     }
     if (repairs & PLACE)
         put_le(bytes + 48, position, 8);
@@ -394,8 +395,95 @@ static uint32_t zero_sectors_by_definition(const uint8_t *frame, uint32_t body_b
     return count;
 }
 
-/* Writes a frame of the items that the input describes: it must read back, and any change of a
- * single byte of it must be found. */
+/* What recovery makes of a frame that a write that stopped, or a disk that forgets, has changed. */
+static bool is_torn(const uint8_t *frame, uint64_t salt)
+{
+    struct frame_header header;
+
+    if (frame_header_decode(&header, salt, WAL_BLOCK_BYTES, frame) == 0)
+        return frame_can_be_torn(&header, frame);
+
+    uint8_t *sector = allocate(WAL_SECTOR_BYTES);
+
+    memcpy(sector, frame, WAL_SECTOR_BYTES);
+
+    bool torn = frame_can_be_torn(NULL, sector);
+
+    free(sector);
+    return torn;
+}
+
+static bool is_whole(const uint8_t *frame, uint64_t salt)
+{
+    struct frame_header header;
+
+    return frame_header_decode(&header, salt, WAL_BLOCK_BYTES, frame) == 0 &&
+           frame_body_verify(&header, frame + FRAME_HEADER_BYTES, true) == 0;
+}
+
+static unsigned bits_in_sector(const uint8_t *frame, uint64_t at)
+{
+    const uint8_t *sector = frame + at / WAL_SECTOR_BYTES * WAL_SECTOR_BYTES;
+    unsigned bits = 0;
+
+    for (unsigned i = 0; i < WAL_SECTOR_BYTES; i++)
+        bits += (unsigned)__builtin_popcount(sector[i]);
+    return bits;
+}
+
+/* Any frame cut anywhere, and any that lost sectors, is known as torn, or is whole; any with one
+ * bit changed is not torn. `choice` says where, and which sectors. The frame stays as it is. */
+static void check_tearing(const uint8_t *frame, uint32_t body_bytes, uint64_t salt, uint64_t choice)
+{
+    uint64_t size = frame_bytes(body_bytes);
+    uint64_t at = choice % size;
+    uint8_t *left = allocate(size);
+
+    memcpy(left, frame, at);
+    must(is_torn(left, salt));
+
+    memcpy(left, frame, size);
+    left[at] ^= (uint8_t)(1u << choice / size % 8);
+    /* A sector with no other bit is lost with it, and losing sectors is what a torn write does. */
+    if (bits_in_sector(left, at) > 0 || at >= FRAME_HEADER_BYTES + body_bytes)
+        must(!is_torn(left, salt));
+    must(!is_whole(left, salt) || at >= FRAME_HEADER_BYTES + body_bytes);
+
+    memcpy(left, frame, size);
+    for (uint64_t i = 0; i < size / WAL_SECTOR_BYTES; i++) {
+        if (choice >> i % 64 & 1)
+            memset(left + i * WAL_SECTOR_BYTES, 0, WAL_SECTOR_BYTES);
+    }
+    must(is_whole(left, salt) || is_torn(left, salt));
+    free(left);
+}
+
+/* Lays the items out in a frame, in memory that was not zero before, and frees what they point to.
+ */
+static uint8_t *frame_of_items(struct frame_header *header, struct item *items, uint64_t salt)
+{
+    uint64_t size = frame_bytes(header->body_bytes);
+    uint8_t *frame = allocate(size);
+    uint8_t *next = frame + FRAME_HEADER_BYTES;
+
+    memset(frame, 0xaa, size); /* all but the items is for frame_finish() to write */
+    for (uint32_t i = 0; i < header->item_count; i++) {
+        header->items_crc = item_encode(&items[i], header->items_crc, next);
+        next += item_bytes(items[i].attribute_bytes, items[i].data_bytes);
+        free((void *)items[i].attributes);
+        free((void *)items[i].data);
+    }
+    must(next == frame + FRAME_HEADER_BYTES + header->body_bytes);
+    frame_finish(header, frame);
+    frame_header_encode(header, salt, frame);
+    must(header->zero_sectors == zero_sectors_by_definition(frame, header->body_bytes));
+    must(header->zero_sectors == frame_zero_sectors(frame, header->body_bytes));
+    must(frame_padding_is_intact(frame, header->body_bytes));
+    return frame;
+}
+
+/* Writes a frame of the items that the input describes: it must read back, any change of a single
+ * byte of it must be found, and it must be known as torn where it is. */
 static void fuzz_items_to_write(struct input input)
 {
     enum { ITEMS_MAX = 16 };
@@ -413,31 +501,16 @@ static void fuzz_items_to_write(struct input input)
         items[header.item_count++] = item;
     }
 
-    uint8_t *frame = allocate(frame_bytes(header.body_bytes));
-    uint8_t *body = frame + FRAME_HEADER_BYTES;
-    uint8_t *next = body;
+    uint8_t *frame = frame_of_items(&header, items, salt);
 
-    memset(body, 0xaa, header.body_bytes); /* the padding of items is for item_encode() to write */
-    for (uint32_t i = 0; i < header.item_count; i++) {
-        header.items_crc = item_encode(&items[i], header.items_crc, next);
-        next += item_bytes(items[i].attribute_bytes, items[i].data_bytes);
-        free((void *)items[i].attributes);
-        free((void *)items[i].data);
-    }
-    must(next == body + header.body_bytes);
-    frame_header_encode(&header, salt, frame);
-    header.zero_sectors = frame_zero_sectors(frame, header.body_bytes);
-    must(header.zero_sectors == zero_sectors_by_definition(frame, header.body_bytes));
-    frame_header_encode(&header, salt, frame);
-    must(frame_padding_is_zero(frame, header.body_bytes));
     must(frame_header_decode(&header, salt, WAL_BLOCK_BYTES, frame) == 0);
     check_frame_header(header, salt, WAL_BLOCK_BYTES, frame);
-    check_body(&header, body);
-    must(frame_body_verify(&header, body, true) == 0);
+    check_body(&header, frame + FRAME_HEADER_BYTES);
+    must(is_whole(frame, salt));
+    check_tearing(frame, header.body_bytes, salt, salt ^ damage_at);
 
     frame[damage_at % (FRAME_HEADER_BYTES + header.body_bytes)] ^= damage;
-    must(frame_header_decode(&header, salt, WAL_BLOCK_BYTES, frame) == -EBADMSG ||
-         frame_body_verify(&header, body, true) == -EBADMSG);
+    must(!is_whole(frame, salt));
     free(frame);
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/io_uring.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,6 +77,25 @@ const char *driver_direct(const struct driver *driver)
 
 /* ---- Start and end of a driver --------------------------------------------------------------- */
 
+/* Containers often forbid io_uring. Then there is one backend to test, or none of those asked for. */
+static int settle_io(struct driver *driver)
+{
+    struct io_uring_params params = {.flags = 0};
+    int ring = driver->io && strcmp(driver->io, "uring") != 0
+                   ? 0
+                   : (int)syscall(SYS_io_uring_setup, 1, &params);
+    if (ring > 0)
+        close(ring);
+    if (ring >= 0)
+        return 0;
+    (void)printf("power %s: %s: no io_uring: %s\n", driver->verb,
+                 driver->io ? "skipped" : "posix only", strerror(errno));
+    if (driver->io)
+        return EXIT_SKIPPED;
+    driver->io = "posix";
+    return 0;
+}
+
 int driver_open(struct driver *driver)
 {
     struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: sleeps end early */
@@ -83,14 +104,17 @@ int driver_open(struct driver *driver)
     (void)sigaction(SIGHUP, &action, NULL);
     if (access(driver->writer, X_OK) < 0) {
         complain(driver, "%s: %s", driver->writer, strerror(errno));
-        return -errno;
+        return EXIT_USAGE;
     }
+    int rc = settle_io(driver);
+    if (rc != 0)
+        return rc;
 
     (void)snprintf(driver->folder, sizeof(driver->folder), "%s/power-%s-XXXXXX", driver->parent,
                    driver->verb);
     if (!mkdtemp(driver->folder)) {
         complain(driver, "%s: %s", driver->folder, strerror(errno));
-        return -errno;
+        return EXIT_USAGE;
     }
     (void)snprintf(driver->dir, sizeof(driver->dir), "%s/store", driver->folder);
     driver->random = driver->seed;
@@ -117,7 +141,7 @@ static const char *judge(const struct driver *driver, int *status)
         return "ok, the loss was found";
     }
     if (driver->expect_loss && *status == 0) {
-        *status = EXIT_VIOLATION;
+        *status = EXIT_BROKEN;
         return "FAILED: nothing was found, but the writer was to lose records";
     }
     return *status == 0 ? "ok" : "FAILED";
@@ -345,7 +369,7 @@ int run_until_moment(struct driver *driver, struct child *child)
         complain(driver, "no append was acknowledged: wait status %#x%s, first error %d (%s)",
                  (unsigned)status, hung ? ": it hung" : "", child->error.status,
                  strerror(-child->error.status));
-        return EXIT_VIOLATION;
+        return EXIT_BROKEN;
     }
     uint64_t spread_us = (driver->moment_ms_max - driver->moment_ms_min) * 1000ull + 1;
     uint64_t us = driver->moment_ms_min * 1000ull + power_random(&driver->random, spread_us);
@@ -360,14 +384,14 @@ int check_killed(struct driver *driver, const struct child *child, int wait_stat
         WTERMSIG(wait_status) != SIGKILL) {
         complain(driver, "the writer was not killed by us, but ended with wait status %#x",
                  (unsigned)wait_status);
-        return EXIT_VIOLATION;
+        return EXIT_BROKEN;
     }
     if (!errors_allowed && child->lines[LINE_ERROR] > 0) {
         char name[32];
         log_name(child->error.log, name);
         complain(driver, "an operation on %s failed on a healthy disk: %s", name,
                  strerror(-child->error.status));
-        return EXIT_VIOLATION;
+        return EXIT_BROKEN;
     }
     return 0;
 }
@@ -398,6 +422,9 @@ int run_verify(struct driver *driver, const char *io, const char *direct, bool e
         return EXIT_USAGE;
     complain(driver, "verification (%s, direct %s) failed, wait status %#x%s", io, direct,
              (unsigned)status, status == -ETIMEDOUT ? ": it hung" : "");
-    bool trouble = status > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE;
-    return trouble ? EXIT_USAGE : EXIT_VIOLATION;
+    /* The store was open before, so if it cannot be opened now, all that was in it is lost. */
+    if (status > 0 && WIFEXITED(status) &&
+        (WEXITSTATUS(status) == EXIT_VIOLATION || WEXITSTATUS(status) == EXIT_STORE))
+        return EXIT_VIOLATION;
+    return EXIT_BROKEN;
 }

@@ -56,7 +56,8 @@ struct child {
     struct line error; /* the first LINE_ERROR */
 };
 
-/* Makes the folder, prints the seed, and installs the handlers that end a loop early. */
+/* Makes the folder, prints the seed, and installs the handlers that end a loop early. 0, or an exit
+ * status with the reason printed. */
 int driver_open(struct driver *driver);
 /* Prints the last line, removes the folder or says where it is, and returns the exit status.
  * status: 0, EXIT_VIOLATION for what verification found, or another for trouble. */

@@ -110,10 +110,11 @@ int main(int argc, char **argv)
         (void)fputs(usage, stderr);
         return EXIT_USAGE;
     }
-    if (driver_open(&driver) < 0)
-        return EXIT_USAGE;
+    int status = driver_open(&driver);
+    if (status != 0)
+        return status;
 
-    int status = cuts ? cut_open(&driver) : driver_new_journal(&driver);
+    status = cuts ? cut_open(&driver) : driver_new_journal(&driver);
     while (status == 0 && driver.cycle < driver.cycles && !driver_interrupted()) {
         driver.cycle++;
         status = cuts ? cut_cycle(&driver) : kill_cycle(&driver);

@@ -29,7 +29,7 @@ static int kill_recoveries(struct driver *driver)
             (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)) {
             complain(driver, "a verification that was to be killed ended with wait status %#x",
                      (unsigned)status);
-            return EXIT_VIOLATION;
+            return EXIT_BROKEN;
         }
     }
     return 0;
@@ -44,7 +44,7 @@ static int check_drained(struct driver *driver, const struct child *child, int s
              status == -ETIMEDOUT ? ": it hung" : "",
              child->lines[LINE_DRAINED] ? "drained" : "not drained", child->error.status,
              strerror(-child->error.status));
-    return EXIT_VIOLATION;
+    return EXIT_BROKEN;
 }
 
 int kill_cycle(struct driver *driver)

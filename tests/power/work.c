@@ -508,7 +508,7 @@ static int wind_up(struct workload *load, struct crew *crew)
     if (rc < 0 || unanswered > 0) {
         (void)fprintf(stderr, "power_writer: store_close: %s, %llu appends without an answer\n",
                       strerror(-rc), (unsigned long long)unanswered);
-        return EXIT_VIOLATION;
+        return EXIT_BROKEN;
     }
     journal_emit((struct line){.kind = LINE_DRAINED, .run = load->options->run});
     return 0;

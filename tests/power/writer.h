@@ -22,12 +22,14 @@ struct options {
     bool leave_open;   /* verify: end without closing, as a crash of an idle process would */
 };
 
-/* Exit statuses of power_writer, beside 77 of a skipped test. */
+/* Exit statuses of power_writer, and of power_driver beside 77 of a skipped test. A lost record and
+ * a failure of another kind are told apart, so that a test that is to find a loss is not content
+ * with a writer that does not even start. */
 enum {
-    EXIT_VIOLATION =
-        1, /* something acknowledged is lost, or something is wrong with what is there */
+    EXIT_VIOLATION = 1, /* verification: something is lost, or wrong with what is there */
     EXIT_USAGE = 2,
-    EXIT_STORE = 3, /* the store cannot be opened */
+    EXIT_STORE = 3,  /* the store cannot be opened */
+    EXIT_BROKEN = 4, /* a crash, a hang, an error on a healthy disk */
 };
 
 /* The configuration of a run: the same for each process with the same seed and run, and different

@@ -1,7 +1,6 @@
 #include "tests/support/store_fixture.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/support/tempdir.h"
 #include "wal/base.h"
 
 #ifdef __SANITIZE_THREAD__
@@ -21,11 +21,12 @@
 
 /* ---- Setting up ---------------------------------------------------------------------------------- */
 
-static int make_folder(struct fixture *f)
+static void make_folder(struct fixture *f)
 {
-    const char *parent = getenv("TMPDIR");
-    snprintf(f->path, sizeof(f->path), "%s/wald-test-XXXXXX", parent && *parent ? parent : "/tmp");
-    return mkdtemp(f->path) ? 0 : -1;
+    char *path = tempdir_make();
+    must(strlen(path) < sizeof(f->path));
+    snprintf(f->path, sizeof(f->path), "%s", path);
+    free(path);
 }
 
 static int setup(void **state, enum fixture_kind kind)
@@ -45,8 +46,8 @@ static int setup(void **state, enum fixture_kind kind)
         if (sim_disk_new(&options, &f->disk) < 0)
             return -1;
         f->config.custom_io = sim_io(f->disk);
-    } else if (make_folder(f) < 0) {
-        return -1;
+    } else {
+        make_folder(f);
     }
     if (kind == FIXTURE_POSIX || (kind == FIXTURE_DRIVEN && UNDER_TSAN))
         f->config.io = STORE_IO_POSIX;
@@ -74,11 +75,6 @@ int fixture_setup_uring(void **state)
 int fixture_setup_driven(void **state)
 {
     return setup(state, FIXTURE_DRIVEN);
-}
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    return remove(path);
 }
 
 static bool disk_is_well(struct fixture *f)
@@ -113,7 +109,7 @@ int fixture_teardown(void **state)
         well = disk_is_well(f);
         sim_disk_free(f->disk);
     } else {
-        (void)nftw(f->path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        tempdir_remove(f->path);
     }
     free(f);
     return well ? 0 : -1;
@@ -292,8 +288,8 @@ void fixture_settle(struct fixture *f)
 
 const char *fixture_file(struct fixture *f, const char *log, const char *file)
 {
-    static char path[512];
-    snprintf(path, sizeof(path), "%s/logs/%s/%s", f->path, log, file);
+    static char path[1024];
+    snprintf(path, sizeof(path), "%s/logs/%s%s%s", f->path, log, *file ? "/" : "", file);
     return path;
 }
 
@@ -314,24 +310,24 @@ static uint64_t mix(uint64_t value)
 }
 
 /* No byte is ever zero, so that no part of a record looks like space that was not written. */
-static uint8_t record_byte(uint64_t number, size_t at)
+static uint64_t record_word(uint64_t number, size_t index)
 {
-    uint64_t word = mix(number * 1000003 + at / 8 + 1);
-    return (uint8_t)(word >> (8 * (at % 8))) | 1;
+    return mix(number * 1000003 + index + 1) | UINT64_C(0x0101010101010101);
 }
 
 void record_fill(void *data, size_t size, uint64_t number)
 {
-    uint8_t *bytes = data;
-    for (size_t i = 0; i < size; i++)
-        bytes[i] = record_byte(number, i);
+    for (size_t at = 0; at < size; at += sizeof(uint64_t)) {
+        uint64_t word = record_word(number, at / sizeof(word));
+        memcpy((uint8_t *)data + at, &word, min_u64(size - at, sizeof(word)));
+    }
 }
 
 bool record_is(const void *data, size_t size, uint64_t number)
 {
-    const uint8_t *bytes = data;
-    for (size_t i = 0; i < size; i++) {
-        if (bytes[i] != record_byte(number, i))
+    for (size_t at = 0; at < size; at += sizeof(uint64_t)) {
+        uint64_t word = record_word(number, at / sizeof(word));
+        if (memcmp((const uint8_t *)data + at, &word, min_u64(size - at, sizeof(word))) != 0)
             return false;
     }
     return true;

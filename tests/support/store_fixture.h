@@ -32,7 +32,7 @@ struct fixture {
     enum fixture_kind kind;
     bool threads;               /* the committer has a thread of its own */
     struct sim_disk *disk;      /* sim alone */
-    char path[128];             /* of the data directory */
+    char path[512];             /* of the data directory */
     struct store_config config; /* for the next fixture_open() */
     struct store *store;
     struct wal *wal; /* "log", from fixture_start() or fixture_reopen() */
@@ -47,7 +47,7 @@ struct fixture {
 #define FIXTURE_SIM_PATH "data"
 
 /* Long enough for a machine that is busy with something else; a test that waits it out has failed. */
-#define FIXTURE_PATIENCE_US (60u * 1000 * 1000)
+#define FIXTURE_PATIENCE_US UINT64_C(60000000)
 
 int fixture_setup_sim(void **state);
 int fixture_setup_posix(void **state);
@@ -97,7 +97,8 @@ void fixture_run(struct fixture *f);
 /* The committer has no work left: removals, prepared files and marks are done. */
 void fixture_settle(struct fixture *f);
 
-/* The path of a file of a log: on the simulated disk, or relative to the current directory. */
+/* The path of a file of a log, or with "" of its folder: on the disk that the fixture is on. Good
+ * until the next call of either. */
 const char *fixture_file(struct fixture *f, const char *log, const char *file);
 const char *fixture_segment(struct fixture *f, const char *log, uint64_t number);
 
