@@ -62,12 +62,13 @@ static void distrust_names(struct store *store, int error)
     pthread_mutex_unlock(&store->dir_sync.lock);
 }
 
-int dir_settle_names(struct store *store)
+int dir_names_error(struct store *store)
 {
     pthread_mutex_lock(&store->dir_sync.lock);
     int error = store->dir_sync.error;
     pthread_mutex_unlock(&store->dir_sync.lock);
-    return error < 0 ? dir_sync_all(store) : 0;
+    /* Callers take those codes for a refusal that ends when there is room again; this does not. */
+    return wal_error_is_refusal(error) ? -EIO : error;
 }
 
 /* ---- emptying a directory ---- */
@@ -192,6 +193,9 @@ int dir_make_log(struct store *store, const char *name, const struct wal_state_u
         return rc;
     state_commit(&wal->state, 0);
 
+    rc = dir_names_error(store);
+    if (rc < 0)
+        return rc;
     char tmp_name[TMP_NAME_BYTES];
     hex_of(tmp_name, &wal->id);
     rc = make_log_in_tmp(wal, tmp_name);

@@ -90,7 +90,15 @@ int io_file_open_file(struct wal_io *io, int dir, const char *name, unsigned fla
         access |= O_CREAT | O_EXCL;
     if (flags & WAL_OPEN_DIRECT)
         access |= O_DIRECT;
-    return open_retry(dir, name, access | O_NOFOLLOW);
+    int fd = open_retry(dir, name, access | O_NOFOLLOW);
+    if (fd < 0 || !(flags & WAL_OPEN_UNCACHED))
+        return fd;
+
+    int error = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    if (error == 0)
+        return fd;
+    (void)close(fd);
+    return -error;
 }
 
 void io_file_close(struct wal_io *io, int handle)

@@ -393,9 +393,10 @@ int dir_remove_log(struct store *store, const char *name);
 int dir_purge(struct store *store, int dir);
 /* Syncs the directories of logs, of those being made and of those being removed. */
 int dir_sync_all(struct store *store);
-/* Before a log is opened: after a failed sync a name may stand that a crash takes away, and nothing
- * is to be acknowledged under it. */
-int dir_settle_names(struct store *store);
+/* The error of a failed sync of the directories, 0: none. After it a name may stand that a crash takes
+ * away, and another sync may call it safe: until the store is opened anew nothing is to be
+ * acknowledged under a name that was not in use before. */
+int dir_names_error(struct store *store);
 
 /* ---- store.c ---- */
 

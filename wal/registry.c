@@ -148,7 +148,7 @@ struct get {
 
 static int open_log(struct store *store, struct wal *wal, const struct get *get)
 {
-    int rc = dir_settle_names(store);
+    int rc = dir_names_error(store);
     if (rc < 0)
         return rc;
     rc = get->mode == CREATE_ONLY ? -ENOENT : log_recover(wal);

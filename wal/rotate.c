@@ -147,8 +147,11 @@ static void rotate_run(struct chore *chore)
     int dir = log_open_dir(wal);
     wal->rotate_error = dir < 0 ? dir : make_segment(wal, dir, wal->rotate_segment);
     if (dir >= 0) {
+        /* A rename may answer with an error and have happened all the same: then there is nothing
+         * left to remove, and the log must not go on in the old segment. */
         if (wal->rotate_error < 0 && !wal->rotate_named)
-            io->ops->remove_file(io, dir, NEXT_SEGMENT_NAME);
+            wal->rotate_named =
+                io->ops->remove_file(io, dir, NEXT_SEGMENT_NAME) < 0 && wal->rotate_handle >= 0;
         io->ops->close(io, dir);
     }
     wal->prepared = false;

@@ -71,6 +71,18 @@ uint64_t faults_shown(const struct history *history)
     return sim_counters(history->disk)->faults;
 }
 
+static uint64_t name_failures(const struct history *history)
+{
+    const struct sim_counters *counters = sim_counters(history->disk);
+
+    return counters->failed[SIM_SYNC_DIR] + counters->failed[SIM_RENAME];
+}
+
+bool names_are_distrusted(const struct history *history)
+{
+    return name_failures(history) > history->name_failures_at_opening;
+}
+
 bool is_excused(const struct history *history, int error, uint64_t before)
 {
     if (history->was_full && (error == -ENOSPC || error == -EDQUOT))
@@ -215,6 +227,7 @@ bool history_open(struct history *history)
 
     history->is_over = false;
     history->faults_at_opening = before;
+    history->name_failures_at_opening = name_failures(history);
     history->was_full = history->is_full;
     spy_reset(&history->spy);
     history->swarm.config.custom_io = history->spy.io;

@@ -103,11 +103,12 @@ struct history {
     unsigned faults_armed;      /* in this life */
     bool rename_fails;          /* one of them is a rename's */
     uint64_t faults_at_opening; /* faults_shown() when the store was opened */
-    bool is_over;               /* what the store says after the cut counts no more */
-    bool is_full;               /* the disk has a limit now */
-    bool was_full;              /* it had one since the store was opened */
-    bool is_closing;            /* a log or the store is on its way out: -ESHUTDOWN is fine */
-    bool is_appending;          /* inside wal_append(), where no handler may run */
+    uint64_t name_failures_at_opening;
+    bool is_over;      /* what the store says after the cut counts no more */
+    bool is_full;      /* the disk has a limit now */
+    bool was_full;     /* it had one since the store was opened */
+    bool is_closing;   /* a log or the store is on its way out: -ESHUTDOWN is fine */
+    bool is_appending; /* inside wal_append(), where no handler may run */
 };
 
 /* ---- history.c ---- */
@@ -153,6 +154,10 @@ uint64_t faults_shown(const struct history *history);
 
 /* Whether the disk explains an error of a call that began when faults_shown() was `before`. */
 bool is_excused(const struct history *history, int error, uint64_t before);
+
+/* Whether a sync of a directory, or a rename, failed since the store was opened: from then on it may
+ * refuse to open logs, with -EIO, until it is opened anew. */
+bool names_are_distrusted(const struct history *history);
 
 /* Makes some operation of the disk fail soon. */
 void history_arm_fault(struct history *history);

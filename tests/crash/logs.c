@@ -140,6 +140,8 @@ int log_get(struct history *history, struct log_model *log, bool create)
         return rc;
     if (rc == -EMFILE && held_count(history) >= history->swarm.config.logs_max)
         return rc;
+    if (rc == -EIO && names_are_distrusted(history))
+        return rc;
     if (!create && faults_shown(history) == 0 && rc == -ENOSPC)
         violation(history, log, "a full disk keeps it from being opened");
     if (!is_excused(history, rc, before) && !(create && faults_shown(history) > 0))

@@ -75,8 +75,6 @@ static int spy_open_file(struct wal_io *io, int dir, const char *name, unsigned 
 {
     if (active->is_killed || ((flags & WAL_OPEN_CREATE) && dies_before()))
         return -EIO;
-    if (flags & WAL_OPEN_UNCACHED)
-        sim_drop_caches(active->disk);
     int handle = active->real->open_file(io, dir, name, flags);
 
     set_handle(handle, dir >= 0 ? active->handle_log[(unsigned)dir % SPY_HANDLES] : 0);

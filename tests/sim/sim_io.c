@@ -188,6 +188,8 @@ static int sim_open_file(struct wal_io *io, int dir, const char *name, unsigned 
         /* As on a real disk, a file made for a handle that is then refused is there. */
         if (rc == 0 && disk->options.no_direct && (flags & WAL_OPEN_DIRECT))
             rc = -EINVAL;
+        if (rc == 0 && !inode->is_dir && (flags & WAL_OPEN_UNCACHED))
+            sim_file_forget_dropped(&disk->store, inode);
         if (rc == 0)
             rc = inode->is_dir ? -EISDIR : open_inode(&call, inode, flags);
     }

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -873,6 +874,37 @@ static void a_read_is_short_only_at_the_end(void **state)
     free(data);
 }
 
+static bool is_in_the_cache(int fd)
+{
+    unsigned char resident = 0;
+    void *page = mmap(NULL, BLOCK, PROT_READ, MAP_SHARED, fd, 0);
+
+    assert_ptr_not_equal(page, MAP_FAILED);
+    assert_int_equal(mincore(page, BLOCK, &resident), 0);
+    assert_int_equal(munmap(page, BLOCK), 0);
+    return resident & 1;
+}
+
+/* After a failed sync the cache may show what the disk lacks; recovery must not read from it. */
+static void an_uncached_handle_finds_nothing_in_the_cache(void **state)
+{
+    unsigned char *data = new_blocks(BLOCK, 1);
+    int plain, uncached;
+
+    close(create("file"));
+    plain = io->ops->open_file(io, dir, "file", WAL_OPEN_WRITE);
+    assert_int_equal(io->ops->write(io, plain, data, BLOCK, 0, false), 0);
+    assert_int_equal(io->ops->sync(io, plain), 0);
+    assert_true(is_in_the_cache(plain));
+    uncached = io->ops->open_file(io, dir, "file", WAL_OPEN_READ | WAL_OPEN_UNCACHED);
+    assert_true(uncached >= 0);
+    assert_false(is_in_the_cache(uncached));
+
+    io->ops->close(io, uncached);
+    io->ops->close(io, plain);
+    free(data);
+}
+
 /* Segments pass 4 GiB, and offsets must not wrap there. */
 static void positions_pass_4_gib(void **state)
 {
@@ -1023,6 +1055,7 @@ int main(void)
         WITH_FOLDER(a_rename_never_replaces),
         WITH_FOLDER(a_listing_has_every_entry),
         WITH_FOLDER(a_read_is_short_only_at_the_end),
+        WITH_FOLDER(an_uncached_handle_finds_nothing_in_the_cache),
         WITH_FOLDER(positions_pass_4_gib),
         WITH_FOLDER(direct_writing_is_refused_where_it_cannot_be),
         WITH_FOLDER(clocks_chance_and_space_answer),

@@ -1264,6 +1264,12 @@ static void a_failed_sync_drops_what_it_was_to_save(void **state)
     sim_drop_caches(disk);
     assert_int_equal(read_byte(file, 1), 1);
     arm(SIM_WRITE_DURABLE, 0, -EIO, SIM_DROPPED);
+    assert_int_equal(put(file, 4, 1, 1, true), -EIO);
+    assert_int_equal(read_byte(file, 1), 4);
+    int uncached = open_again("f", WAL_OPEN_READ | WAL_OPEN_UNCACHED);
+    assert_int_equal(read_byte(uncached, 1), 1);
+    ops->close(io, uncached);
+    arm(SIM_WRITE_DURABLE, 0, -EIO, SIM_DROPPED);
     assert_int_equal(put(file, 5, 1, 1, true), -EIO);
     sim_options_of(disk)->tear = SIM_TEAR_KEEP;
     sim_crash(disk);
