@@ -85,8 +85,8 @@ static void decide_batches(struct wal *wal, struct batch *batch, int status)
         struct batch *next = batch->next;
         struct wal_handler *handlers = batch->handlers;
         batch_free(&wal->store->pool, batch);
-        run_handlers(handlers, status);
         wal->committer->decided++;
+        run_handlers(handlers, status);
         batch = next;
     }
 }
@@ -145,6 +145,17 @@ void log_fail(struct wal *wal, int error)
     log_step_later(wal); /* a close may be waiting */
 }
 
+static void note_refusal_locked(struct wal *wal, int error)
+{
+    struct refusal *newest = &wal->refusals[(wal->refusal_count - 1) % REFUSALS_KEPT];
+    if (wal->refusal_count > 0 && newest->last == wal->decided_ticket && newest->error == error) {
+        newest->last = wal->last_ticket;
+        return;
+    }
+    wal->refusals[wal->refusal_count++ % REFUSALS_KEPT] =
+        (struct refusal){wal->decided_ticket + 1, wal->last_ticket, error};
+}
+
 void log_refuse(struct wal *wal, int error)
 {
     must(wal->phase != PHASE_COMMIT);
@@ -152,8 +163,7 @@ void log_refuse(struct wal *wal, int error)
 
     pthread_mutex_lock(&wal->lock);
     if (wal->decided_ticket < wal->last_ticket) {
-        wal->refusals[wal->refusal_count++ % REFUSALS_KEPT] =
-            (struct refusal){wal->decided_ticket + 1, wal->last_ticket, error};
+        note_refusal_locked(wal, error);
         wal->counters.refusals_space += wal->last_ticket - wal->decided_ticket;
     }
     wal->decided_ticket = wal->last_ticket;
@@ -370,10 +380,12 @@ static void write_held(struct wal *wal)
         rotate_start(wal);
         return;
     }
-    if (wal->write_position + bytes > wal->space_end) {
+    /* One block more than the frame: the mark that will prove it must never want for space. */
+    uint64_t end = wal->write_position + bytes + WAL_BLOCK_BYTES;
+    if (end > wal->space_end) {
         wal->phase = PHASE_SPACE;
         wal->last_frame_bytes = batch->body_bytes;
-        space_make(wal, wal->write_position + bytes);
+        space_make(wal, end);
         return;
     }
     int rc = log_open_handle(wal);

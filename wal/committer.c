@@ -370,13 +370,8 @@ static uint64_t sleep_time(struct committer *committer, uint64_t timeout_us)
     return timeout_us;
 }
 
-int committer_run(struct committer *committer, uint64_t timeout_us)
+static int run_pass(struct committer *committer, uint64_t timeout_us)
 {
-    if (!atomic_load_explicit(&committer->has_driver, memory_order_relaxed)) {
-        committer->driver = pthread_self();
-        atomic_store_explicit(&committer->has_driver, true, memory_order_release);
-    }
-    must(committer_is_mine(committer));
     /* Without a ring nothing is written, but what waits is failed and logs can be closed. */
     committer->ring_error = ensure_ring(committer);
 
@@ -405,6 +400,45 @@ int committer_run(struct committer *committer, uint64_t timeout_us)
     return (int)committer->decided;
 }
 
+/* The first thread that asks gets it, for good. */
+static bool claim(struct committer *committer)
+{
+    pthread_mutex_lock(&committer->lock);
+    if (!atomic_load_explicit(&committer->has_driver, memory_order_relaxed)) {
+        committer->driver = pthread_self();
+        atomic_store_explicit(&committer->has_driver, true, memory_order_release);
+    }
+    pthread_mutex_unlock(&committer->lock);
+    return committer_is_mine(committer);
+}
+
+/* Until the caller's event loop comes back, whoever makes work has to wake it, and what is there
+ * already has to show on the descriptor that it polls. */
+static void rest(struct committer *committer)
+{
+    pthread_mutex_lock(&committer->lock);
+    bool work = (committer->ready && has_room(committer)) || committer->chores_done ||
+                committer->chores;
+    committer->asleep = true;
+    struct wal_ring *ring = committer->ring;
+    pthread_mutex_unlock(&committer->lock);
+    if (work && ring)
+        committer->store->io->ops->ring_wake(ring);
+}
+
+int committer_run(struct committer *committer, uint64_t timeout_us)
+{
+    if (!claim(committer))
+        return -EPERM;
+    must(!committer->is_running); /* a handler must not wait: see wal.h */
+    committer->is_running = true;
+    int rc = run_pass(committer, timeout_us);
+    committer->is_running = false;
+    if (!committer->store->config.threads)
+        rest(committer);
+    return rc;
+}
+
 /* ---- waiting for a decision ---- */
 
 static int sleep_on_decided(struct wal *wal, uint64_t deadline_us)
@@ -421,9 +455,7 @@ static int sleep_on_decided(struct wal *wal, uint64_t deadline_us)
 int committer_wait_locked(struct wal *wal, uint64_t deadline_us)
 {
     struct committer *committer = wal->committer;
-    bool mine = committer_is_mine(committer) ||
-                (!wal->store->config.threads &&
-                 !atomic_load_explicit(&committer->has_driver, memory_order_relaxed));
+    bool mine = wal->store->config.threads ? committer_is_mine(committer) : claim(committer);
     if (!mine)
         return sleep_on_decided(wal, deadline_us);
 

@@ -97,11 +97,17 @@ static int purge_log(struct wal_io *io, int parent, const char *name)
     return rc < 0 ? rc : io->ops->remove_dir(io, parent, name);
 }
 
+/* Whether a name is of the kind that hex_of() makes: whatever else is in there is not ours. */
+static bool is_hex_name(const char *name)
+{
+    return strlen(name) == TMP_NAME_BYTES - 1 && strspn(name, "0123456789abcdef") == strlen(name);
+}
+
 static int purge_entry(void *context, const char *name, bool is_dir)
 {
     struct purge *purge = context;
-    if (!is_dir)
-        return purge->io->ops->remove_file(purge->io, purge->dir, name);
+    if (!is_dir || !is_hex_name(name))
+        return 0;
     int rc = purge_log(purge->io, purge->dir, name);
     /* A folder that somebody put into a log is not ours to remove, and no reason not to start. */
     return rc == -ENOTEMPTY ? 0 : rc;

@@ -229,6 +229,7 @@ struct committer {
     struct timer_list delayed, idle;
     struct wal *newest_handle, *oldest_handle;
     unsigned handles;
+    bool is_running;  /* in committer_run() */
     bool has_news;    /* something was decided or closed in this pass */
     unsigned decided; /* commits decided in this pass */
 

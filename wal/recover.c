@@ -789,7 +789,9 @@ int log_recover(struct wal *wal)
     if (!recovery.damaged)
         remove_trimmed(&recovery);
 
-    wal->recovery.clean = recovery.last_flags & (FRAME_CLEAN | FRAME_STATE);
+    bool is_new = (recovery.last_flags & FRAME_STATE) && wal->active->header.segment_no == 0;
+    wal->recovery.clean = ((recovery.last_flags & FRAME_CLEAN) || is_new) &&
+                          recovery.torn_end == 0 && !recovery.damaged;
     install_end(&recovery);
     claim_space(&recovery);
     wal->recovery.records = recovery.offset - min_u64(wal->first_offset, recovery.offset);

@@ -297,6 +297,14 @@ static int start_threads(struct store *store)
 
 static void stop_threads(struct store *store)
 {
+    /* The worker first: it wakes rings, which go with their committers. */
+    if (store->worker_running) {
+        pthread_mutex_lock(&store->chore_lock);
+        store->worker_stop = true;
+        pthread_cond_signal(&store->chore_ready);
+        pthread_mutex_unlock(&store->chore_lock);
+        pthread_join(store->worker, NULL);
+    }
     for (unsigned i = 0; i < store->thread_count; i++) {
         struct committer *committer = &store->committers[i];
         pthread_mutex_lock(&committer->lock);
@@ -304,13 +312,6 @@ static void stop_threads(struct store *store)
         pthread_mutex_unlock(&committer->lock);
         committer_wake(committer);
         pthread_join(store->threads[i], NULL);
-    }
-    if (store->worker_running) {
-        pthread_mutex_lock(&store->chore_lock);
-        store->worker_stop = true;
-        pthread_cond_signal(&store->chore_ready);
-        pthread_mutex_unlock(&store->chore_lock);
-        pthread_join(store->worker, NULL);
     }
 }
 
@@ -465,7 +466,6 @@ int store_close(struct store *store, uint64_t drain_timeout_us)
     for (size_t i = 0; i < store->bucket_count; i++) {
         while (store->buckets[i]) {
             struct wal *wal = store->buckets[i];
-            must(wal->references == 0 && !wal->opening && !wal->removing);
             int rc = log_wait_closed(wal, abandoned ? UINT64_MAX : deadline);
             if (rc == -ETIMEDOUT && !abandoned) {
                 abandoned = true;
@@ -473,6 +473,9 @@ int store_close(struct store *store, uint64_t drain_timeout_us)
                 continue;
             }
             must(rc == 0);
+            pthread_mutex_lock(&store->lock); /* the last handlers may just have given it back */
+            must(wal->references == 0 && !wal->opening && !wal->removing);
+            pthread_mutex_unlock(&store->lock);
             if (wal->failed && result == 0)
                 result = wal->failed;
             registry_remove_locked(store, wal);
@@ -504,6 +507,8 @@ void store_stats(struct store *store, struct store_stats *ret_stats)
     stats.logs_open = store->open_count;
     for (size_t i = 0; i < store->bucket_count; i++) {
         for (struct wal *wal = store->buckets[i]; wal; wal = wal->next_in_bucket) {
+            if (wal->opening)
+                continue;
             pthread_mutex_lock(&wal->lock);
             stats.logs_failed += wal->failed != 0;
             stats.logs_damaged += wal->damaged;

@@ -18,6 +18,7 @@
 
 #define BATCH_BYTES_DEFAULT (1u << 20)
 #define CRCS_INLINE 16
+#define BATCH_HINT_BYTES_MAX (1u << 20)
 
 /* ---- configuration ---- */
 
@@ -252,7 +253,8 @@ static int check_limits_locked(struct wal *wal, const struct request *request)
                             wal->queue_bytes + request->body_bytes > config->queue_bytes_max);
     struct buffer_pool *pool = &wal->store->pool;
     uint64_t used = atomic_load_explicit(&pool->used_bytes, memory_order_relaxed);
-    if (full || used + request->body_bytes > wal->store->config.memory_bytes_max) {
+    /* What nothing else stands in the way of is never refused for its size alone. */
+    if (full || (used > 0 && used + request->body_bytes > wal->store->config.memory_bytes_max)) {
         wal->counters.refusals_queue++;
         return -EAGAIN;
     }
@@ -268,7 +270,7 @@ static int batch_reserve_locked(struct wal *wal, struct batch *batch, uint64_t b
         return 0;
 
     /* A new batch is made as large as the last one was: growing means copying. */
-    uint64_t hint = batch->frame ? 0 : FRAME_HEADER_BYTES + (uint64_t)wal->batch_hint;
+    uint64_t hint = batch->frame ? 0 : min_u64(wal->batch_hint, BATCH_HINT_BYTES_MAX);
     size_t capacity;
     uint8_t *frame = buffer_get(pool, max_u64(needed, hint), &capacity);
     if (!frame)
@@ -632,7 +634,7 @@ int wal_flush(struct wal *wal, uint64_t timeout_us)
     int status = wal->failed;
     if (DEFECT(FLUSH_IGNORES_IN_FLIGHT) && !wal->queue_first)
         ticket = wal->decided_ticket;
-    if (status == 0 && ticket > wal->decided_ticket)
+    if (status == 0)
         status = wait_locked(wal, ticket, timeout_us);
     pthread_mutex_unlock(&wal->lock);
     return status;

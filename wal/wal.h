@@ -92,7 +92,9 @@ struct wal_token {
 /*
  * Called once when an append is durable (status 0) or has failed (a negative errno): by the
  * committer's thread, with no lock held, in order of offsets, never from inside wal_append(). It
- * may append again. The struct is the caller's and stays in place until done() is entered.
+ * may append again, poll and read; it must not wait, nor open, close or delete a log, since the
+ * thread that would have to do the work is its own: that is an assertion. The struct is the caller's
+ * and stays in place until done() is entered.
  */
 struct wal_handler {
     void (*done)(struct wal_handler *handler, struct wal_token token, int status);
@@ -150,8 +152,8 @@ int wal_poll(struct wal *wal, struct wal_token token);
  * Errors: as wal_poll(), with -ETIMEDOUT in place of -EINPROGRESS. */
 int wal_wait(struct wal *wal, struct wal_token token, uint64_t timeout_us);
 
-/* A barrier: returns when everything that was appended before the call is durable. Ends a running
- * batch delay early. Errors: as wal_wait(). */
+/* A barrier: returns when everything that was appended before the call is durable, and was not refused
+ * earlier. Ends a running batch delay early. Errors: as wal_wait() of the newest append. */
 int wal_flush(struct wal *wal, uint64_t timeout_us);
 
 /* The barrier for callers that do not sleep: the handler runs on the committer's thread, also when
