@@ -417,8 +417,8 @@ static bool claim(struct committer *committer)
 static void rest(struct committer *committer)
 {
     pthread_mutex_lock(&committer->lock);
-    bool work = (committer->ready && has_room(committer)) || committer->chores_done ||
-                committer->chores;
+    bool work =
+        (committer->ready && has_room(committer)) || committer->chores_done || committer->chores;
     committer->asleep = true;
     struct wal_ring *ring = committer->ring;
     pthread_mutex_unlock(&committer->lock);

@@ -245,6 +245,8 @@ static int read_window(struct wal_cursor *cursor, uint64_t position, uint64_t by
             return cursor->handle;
         uint64_t ahead = min_u64(WINDOW_BYTES, cursor->extent.end - position);
         int rc = fill_window(cursor, cursor->handle, position, max_u64(bytes, ahead));
+        if (rc == -EIO && ahead > bytes) /* it may lie in what was not asked for */
+            rc = fill_window(cursor, cursor->handle, position, bytes);
         if (rc < 0)
             return rc;
     }

@@ -61,6 +61,11 @@ static int window_get(struct window *window, uint64_t position, uint64_t bytes,
         }
         int64_t got =
             window->io->ops->read(window->io, window->handle, window->data, wanted, position);
+        if (got < 0 && wanted > bytes) {
+            /* What cannot be read may lie in what was not asked for. */
+            wanted = bytes;
+            got = window->io->ops->read(window->io, window->handle, window->data, wanted, position);
+        }
         if (got < 0) {
             window->begin = window->end = 0;
             return (int)got;
@@ -286,9 +291,7 @@ static int list_segments(struct recovery *recovery)
         return rc;
     if (names->count > 0)
         qsort(names->numbers, names->count, sizeof(*names->numbers), compare_numbers);
-    if (names->stray_next)
-        rc = io->ops->remove_file(io, recovery->dir, NEXT_SEGMENT_NAME);
-    return rc == -ENOENT ? 0 : rc;
+    return 0;
 }
 
 /* ---- the last segment ---- */
@@ -431,8 +434,24 @@ struct rest {
     bool witness;       /* a later frame proves that this place had been durable */
     uint64_t valid_end; /* behind the last later frame that is whole; 0: none */
     uint64_t valid_offset;
-    uint64_t valid_first; /* offset at which the later frames begin */
 };
+
+/* What stands behind damage was acknowledged all the same: a trim must not be undone by it. */
+static int apply_later_state(struct recovery *recovery, const struct frame_header *header,
+                             const uint8_t *body)
+{
+    const uint64_t offset = recovery->offset, bytes = recovery->bytes;
+    struct item_walk walk = {.body = body, .body_bytes = header->body_bytes};
+    struct item item;
+    int rc = 0;
+    recovery->offset = header->base_offset;
+    while (rc == 0 && item_next(&walk, &item) == 0)
+        rc = apply_item(recovery, &item, header->timestamp_ns);
+    state_commit(&recovery->wal->state, 0);
+    recovery->offset = offset;
+    recovery->bytes = bytes;
+    return rc == -EBADMSG ? 0 : rc;
+}
 
 static int examine_later_frame(struct recovery *recovery, uint64_t position, const uint8_t *block,
                                struct rest *rest)
@@ -453,11 +472,9 @@ static int examine_later_frame(struct recovery *recovery, uint64_t position, con
         return rc;
     if (frame_body_verify(&header, data + FRAME_HEADER_BYTES, true) < 0)
         return 0;
-    if (rest->valid_end == 0)
-        rest->valid_first = header.base_offset;
     rest->valid_end = position + bytes;
     rest->valid_offset = header.base_offset + header.record_count;
-    return 0;
+    return apply_later_state(recovery, &header, data + FRAME_HEADER_BYTES);
 }
 
 static int examine_rest(struct recovery *recovery, struct rest *rest)
@@ -468,6 +485,10 @@ static int examine_rest(struct recovery *recovery, struct rest *rest)
          position += WAL_BLOCK_BYTES) {
         const uint8_t *block;
         int rc = window_get(window, position, WAL_BLOCK_BYTES, &block);
+        if (rc == -EIO) { /* whatever it holds, it is not known to be zero */
+            rest->end = position + WAL_BLOCK_BYTES;
+            continue;
+        }
         if (rc < 0)
             return rc;
         if (is_zero(block, WAL_BLOCK_BYTES))
@@ -553,6 +574,9 @@ static int clear_chunk(struct recovery *recovery, uint64_t begin, uint64_t end)
     struct wal_io *io = recovery->io;
     const uint8_t *data;
     int rc = window_get(&recovery->window, begin, end - begin, &data);
+    if (rc == -EIO)
+        return io->ops->write(io, recovery->window.handle, recovery->wal->store->zeros, end - begin,
+                              begin, true);
     while (rc == 0 && end > begin) {
         uint64_t from = end;
         while (from > begin && !is_zero(data + (from - WAL_BLOCK_BYTES - begin), WAL_BLOCK_BYTES))
@@ -573,13 +597,11 @@ static int clear_torn(struct recovery *recovery, uint64_t end)
     if (DEFECT(LEAVE_TORN_TAIL))
         return 0;
 
-    /* Nobody was told of these bytes, so a disk too full to keep a copy is no reason to stop. */
-    int rc = set_aside(recovery, end);
-    if (rc < 0 && !wal_error_is_refusal(rc) && rc != -EEXIST)
-        return rc;
+    /* Nobody was told of these bytes, so a disk that cannot keep a copy is no reason to stop. */
+    (void)set_aside(recovery, end);
     /* From the end backwards: while the first sector stands, the rest is known as one torn frame,
      * and a crash in here is recovered from in the same way. */
-    rc = 0;
+    int rc = 0;
     while (end > recovery->position && rc == 0) {
         uint64_t begin = end - min_u64(ZEROS_BYTES, end - recovery->position);
         rc = clear_chunk(recovery, begin, end);
@@ -589,16 +611,57 @@ static int clear_torn(struct recovery *recovery, uint64_t end)
     return rc;
 }
 
-static int settle_end(struct recovery *recovery)
+/* Whether the frame at the scan's position is whole but for the data of some of its records. */
+static int is_hurt_in_data_alone(struct recovery *recovery, struct frame_header *ret_header,
+                                 bool *ret_hurt)
 {
-    struct wal *wal = recovery->wal;
+    struct window *window = &recovery->window;
+    const uint8_t *data;
+    uint64_t salt = recovery->wal->active->header.salt;
+    *ret_hurt = false;
+    int rc = window_get(window, recovery->position, WAL_BLOCK_BYTES, &data);
+    if (rc < 0)
+        return rc;
+    if (frame_header_decode(ret_header, salt, recovery->position, data) < 0 ||
+        !follows(recovery, ret_header))
+        return 0;
+    uint64_t bytes = frame_bytes(ret_header->body_bytes);
+    if (recovery->position + bytes > window->file_bytes)
+        return 0;
+    rc = window_get(window, recovery->position, bytes, &data);
+    *ret_hurt = rc == 0 && frame_body_verify(ret_header, data + FRAME_HEADER_BYTES, false) == 0;
+    return rc;
+}
+
+/* Puts the end of a damaged log behind all that can still be told of: readers find the gaps. */
+static int pass_damage(struct recovery *recovery, const struct rest *rest)
+{
+    struct frame_header header;
+    bool hurt;
+    int rc = is_hurt_in_data_alone(recovery, &header, &hurt);
+    if (rc < 0 && rc != -EIO)
+        return rc;
+    if (hurt) {
+        recovery->position += frame_bytes(header.body_bytes);
+        recovery->offset = header.base_offset + header.record_count;
+    }
+    if (rest->valid_end > recovery->position) {
+        recovery->position = rest->valid_end;
+        recovery->offset = max_u64(recovery->offset, rest->valid_offset);
+    }
+    return 0;
+}
+
+/* `unreadable`: the disk does not give back what stands at the scan's position. */
+static int settle_end(struct recovery *recovery, bool unreadable)
+{
     struct rest rest;
     int rc = examine_rest(recovery, &rest);
     if (rc < 0 || rest.end == recovery->position)
         return rc;
 
     bool torn = false;
-    if (!rest.witness) {
+    if (!rest.witness && !unreadable) {
         rc = can_be_torn(recovery, &torn);
         if (rc < 0)
             return rc;
@@ -612,12 +675,7 @@ static int settle_end(struct recovery *recovery)
     }
 
     note_damage(recovery, recovery->offset);
-    if (rest.valid_end > 0) {
-        recovery->position = rest.valid_end;
-        recovery->offset = max_u64(recovery->offset, rest.valid_offset);
-    }
-    wal->recovery.torn_bytes = 0;
-    return 0;
+    return pass_damage(recovery, &rest);
 }
 
 #ifdef WAL_PLANTED_DEFECTS
@@ -631,7 +689,7 @@ static int scan_all_but_last(struct recovery *recovery)
         last = *recovery;
     }
     if (rc != -ENODATA || before.position == WAL_BLOCK_BYTES)
-        return rc == -ENODATA ? settle_end(recovery) : rc;
+        return rc == -ENODATA ? settle_end(recovery, false) : rc;
     recovery->position = before.position;
     recovery->offset = before.offset;
     recovery->bytes = before.bytes;
@@ -663,16 +721,12 @@ static int scan_last(struct recovery *recovery)
 #endif
     while ((rc = take_frame(recovery)) == 0)
         continue;
-    if (rc == -EIO) {
-        /* What cannot be read may have been acknowledged: the log ends here, and says so. */
-        note_damage(recovery, recovery->offset);
-        return 0;
-    }
-    if (rc != -ENODATA)
+    bool unreadable = rc == -EIO;
+    if (rc != -ENODATA && !unreadable)
         return rc;
     if (recovery->position == WAL_BLOCK_BYTES)
         note_damage(recovery, recovery->offset); /* not even the state is whole */
-    return settle_end(recovery);
+    return settle_end(recovery, unreadable);
 }
 
 /* ---- sealed segments ---- */
@@ -728,6 +782,7 @@ static void install_end(struct recovery *recovery)
 {
     struct wal *wal = recovery->wal;
     struct segment *active = wal->active;
+    wal->first_offset = min_u64(wal->first_offset, recovery->offset);
     wal->write_position = active->end = recovery->position;
     active->end_offset = recovery->offset;
     wal->next_frame_no = recovery->frame_no;
@@ -788,6 +843,10 @@ int log_recover(struct wal *wal)
         return rc;
     if (!recovery.damaged)
         remove_trimmed(&recovery);
+    if (!recovery.damaged && recovery.names.stray_next)
+        rc = recovery.io->ops->remove_file(recovery.io, recovery.dir, NEXT_SEGMENT_NAME);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
 
     bool is_new = (recovery.last_flags & FRAME_STATE) && wal->active->header.segment_no == 0;
     wal->recovery.clean = ((recovery.last_flags & FRAME_CLEAN) || is_new) &&

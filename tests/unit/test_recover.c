@@ -1258,6 +1258,83 @@ static void state_and_trim_survive_a_torn_end(void **state)
 
 /* ---- The same on a real disk ----------------------------------------------------------------------- */
 
+/* What was acknowledged behind damage holds all the same: a trim is not undone by it, and the state is
+ * not that of long ago. */
+static void state_and_trim_behind_damage_still_hold(void **state)
+{
+    struct fixture *f = killed_log(state, 4, 3500);
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    struct wal_state_update update = state_update("key", "newest");
+    struct wal_append_options options = {WAL_ANY_OFFSET, &update, 1};
+    struct wal_token token;
+    assert_int_equal(wal_trim(f->wal, 2, NULL, &token), 0);
+    assert_int_equal(wait_for(f->wal, token), 0);
+    assert_int_equal(wal_append(f->wal, NULL, 0, &options, NULL, &token), 0);
+    assert_int_equal(wait_for(f->wal, token), 0);
+    assert_int_equal(fixture_close(f), 0);
+
+    struct segment_file *file = load_segment(f, FIXTURE_LOG, 0);
+    assert_int_equal(sim_flip_bit(f->disk, file->path, file->frames[2].position + 200, 3), 0);
+    struct finding finding = look(f);
+    assert_int_equal(finding.status, -EBADMSG);
+    assert_int_equal(finding.positions.first_offset, 2);
+    assert_int_equal(finding.served, 2);
+    expect_state(f->wal, "key", "newest");
+    assert_false(finding.recovery.clean);
+    assert_int_equal(fixture_close(f), 0);
+    free_segment(file);
+}
+
+/* One hurt record in the very last frame costs that record, as anywhere else. */
+static void a_hurt_record_in_the_last_frame_costs_that_record(void **state)
+{
+    struct fixture *f = killed_log(state, 1, 100);
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    assert_int_equal(wait_for(f->wal, append_numbers(f->wal, 1, 100, 100)), 0);
+    fixture_run(f);
+    fixture_kill(f);
+    sim_settle(f->disk);
+
+    struct segment_file *file = load_segment(f, FIXTURE_LOG, 0);
+    const struct frame_at *frame = last_frame(file);
+    assert_int_equal(frame->header.record_count, 100);
+    uint64_t first_payload = frame->position + FRAME_HEADER_BYTES + ITEM_HEADER_BYTES;
+    assert_int_equal(sim_flip_bit(f->disk, file->path, first_payload, 0), 0);
+    struct finding finding = look_and_close(f);
+    assert_int_equal(finding.status, -EBADMSG);
+    assert_int_equal(finding.served, 100);
+    assert_int_equal(finding.missing, 1);
+    assert_int_equal(finding.first_gap, 1);
+    free_segment(file);
+}
+
+/* A sector that cannot be read costs what stands there: not what stands before it, and nothing at all
+ * where nothing stands. */
+static void an_unreadable_sector_costs_what_stands_there(void **state)
+{
+    struct fixture *f = killed_log(state, 6, 3500);
+    struct segment_file *file = load_segment(f, FIXTURE_LOG, 0);
+    uint64_t behind = last_frame(file)->position + last_frame(file)->bytes + WAL_BLOCK_BYTES;
+    assert_true(behind + WAL_SECTOR_BYTES < file->size);
+    assert_int_equal(sim_fail_reads(f->disk, file->path, behind, behind + WAL_SECTOR_BYTES, -EIO),
+                     0);
+    struct finding finding = look_and_close(f);
+    assert_int_equal(finding.status, 0);
+    assert_int_equal(finding.served, 6);
+
+    uint64_t inside = file->frames[4].position + 600;
+    assert_int_equal(sim_fail_reads(f->disk, file->path, inside, inside + 8, -EIO), 0);
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    assert_int_equal(wal_status(f->wal), -EBADMSG);
+    expect_numbers(f, f->wal, 0, 3, 3500);
+    assert_int_equal(positions_of(f->wal).committed_offset, 6);
+    assert_int_equal(fixture_close(f), 0);
+    free_segment(file);
+}
+
 /* Recovery reads past the page cache, syncs, and writes, so its main cases are tried on real files,
  * too: damage in the middle, then a torn end. */
 static void real_files_are_judged_the_same_way(void **state)
@@ -1333,6 +1410,9 @@ int main(void)
         ON_SIM(offsets_near_two_to_the_62_are_offsets),
         ON_SIM(the_clean_flag_tells_how_the_log_was_left),
         ON_SIM(state_and_trim_survive_a_torn_end),
+        ON_SIM(state_and_trim_behind_damage_still_hold),
+        ON_SIM(a_hurt_record_in_the_last_frame_costs_that_record),
+        ON_SIM(an_unreadable_sector_costs_what_stands_there),
         ON_DISKS(real_files_are_judged_the_same_way),
         ON(driven, real_files_are_judged_the_same_way),
     };
