@@ -77,6 +77,8 @@ bool store_name_is_valid(const char *name);
  *   -ENOSPC     no room to make it
  *   -ESHUTDOWN  the store is closing
  *   -EPROTONOSUPPORT  the log was written by a newer version
+ *   -EIO        also after a directory could not be synced: until the store is opened anew, only logs
+ *               that are open already can be had
  *   others      from reading or making it
  */
 int store_get(struct store *store, const char *name, bool create, struct wal **ret_wal);
