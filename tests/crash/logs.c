@@ -3,6 +3,7 @@
  * learns from each.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/crash/history.h"
@@ -151,6 +152,30 @@ int log_get(struct history *history, struct log_model *log, bool create)
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
+/* The values of a call, out of the buffer that all calls share: making a log may close another, whose
+ * handlers append meanwhile. To be freed. */
+static uint8_t *move_values(struct call *call, uint32_t count)
+{
+    size_t total = 1;
+
+    for (uint32_t i = 0; i < count; i++)
+        total += call->updates[i].value_bytes;
+    uint8_t *values = malloc(total);
+    uint8_t *at = values;
+
+    must(values);
+    for (uint32_t i = 0; i < count; i++) {
+        struct wal_state_update *update = &call->updates[i];
+
+        if (!update->value)
+            continue;
+        memcpy(at, update->value, update->value_bytes);
+        update->value = at;
+        at += update->value_bytes;
+    }
+    return values;
+}
+
 void op_create(struct history *history)
 {
     struct log_model *log = any_log(history);
@@ -170,7 +195,10 @@ void op_create(struct history *history)
     for (uint32_t i = random_below(&history->random, UPDATES_OF_APPEND_MAX + 1); i > 0; i--)
         unit_draw_update(history, unit);
     unit_fill_call(unit, &call);
+    uint8_t *values = move_values(&call, unit->update_count);
     int rc = store_create(history->store, log->name, call.updates, unit->update_count, &log->wal);
+
+    free(values);
 
     trace(history, "store_create(%s): %d", log->name, rc);
     if (rc < 0)
