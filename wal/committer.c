@@ -184,18 +184,24 @@ static void run_timers(struct committer *committer)
 
 /* ---- the ready list and waking ---- */
 
-void committer_ready(struct committer *committer, struct wal *wal)
+/* Wakes the committer for the work that was put on one of its lists under its lock. */
+static void unlock_and_wake(struct committer *committer)
 {
-    pthread_mutex_lock(&committer->lock);
-    wal->next_ready = NULL;
-    *committer->ready_end = wal;
-    committer->ready_end = &wal->next_ready;
     bool wake = committer->asleep;
     committer->asleep = false;
     struct wal_ring *ring = committer->ring;
     pthread_mutex_unlock(&committer->lock);
     if (wake && ring)
         committer->store->io->ops->ring_wake(ring);
+}
+
+void committer_ready(struct committer *committer, struct wal *wal)
+{
+    pthread_mutex_lock(&committer->lock);
+    wal->next_ready = NULL;
+    *committer->ready_end = wal;
+    committer->ready_end = &wal->next_ready;
+    unlock_and_wake(committer);
 }
 
 void committer_wake(struct committer *committer)
@@ -265,12 +271,7 @@ static void hand_back(struct committer *committer, struct chore *chore)
     chore->next = NULL;
     *committer->chores_done_end = chore;
     committer->chores_done_end = &chore->next;
-    bool wake = committer->asleep;
-    committer->asleep = false;
-    struct wal_ring *ring = committer->ring;
-    pthread_mutex_unlock(&committer->lock);
-    if (wake && ring)
-        committer->store->io->ops->ring_wake(ring);
+    unlock_and_wake(committer);
 }
 
 void *store_worker(void *argument)

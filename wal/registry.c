@@ -160,12 +160,9 @@ static int open_log(struct store *store, struct wal *wal, const struct get *get)
     return rc;
 }
 
-/* Makes room in the table by closing a log that nobody holds. The lock is released meanwhile. */
-static int evict_locked(struct store *store)
+/* Closes a log that nobody holds and takes it out of the table. The lock is released meanwhile. */
+static void close_idle_locked(struct store *store, struct wal *wal)
 {
-    struct wal *wal = store->idle_oldest;
-    if (!wal)
-        return -EMFILE;
     idle_remove_locked(store, wal);
     wal->removing = true;
     pthread_mutex_unlock(&store->lock);
@@ -174,6 +171,15 @@ static int evict_locked(struct store *store)
     registry_remove_locked(store, wal);
     log_free(wal);
     pthread_cond_broadcast(&store->changed);
+}
+
+/* Makes room in the table, if a log is idle. */
+static int evict_locked(struct store *store)
+{
+    struct wal *wal = store->idle_oldest;
+    if (!wal)
+        return -EMFILE;
+    close_idle_locked(store, wal);
     return 0;
 }
 
@@ -332,16 +338,8 @@ int store_reopen(struct store *store, const char *name)
     pthread_mutex_lock(&store->lock);
     struct wal *wal = find_locked(store, name);
     bool held = wal && !wal->idle;
-    if (wal && !held) {
-        idle_remove_locked(store, wal);
-        wal->removing = true;
-        pthread_mutex_unlock(&store->lock);
-        close_log(wal);
-        pthread_mutex_lock(&store->lock);
-        registry_remove_locked(store, wal);
-        log_free(wal);
-        pthread_cond_broadcast(&store->changed);
-    }
+    if (wal && !held)
+        close_idle_locked(store, wal);
     pthread_mutex_unlock(&store->lock);
     if (held)
         return -EBUSY;
