@@ -13,7 +13,7 @@
 #include "wal/format.h"
 
 #define BUFFER_CLASSES 14 /* 4 KiB << 13 = 32 MiB, more than the longest frame */
-#define BUFFER_KEPT_BYTES_MAX (32u << 20)
+#define BUFFER_KEPT_BYTES_MAX (8u << 20)
 
 struct buffer_pool {
     pthread_mutex_t lock;
