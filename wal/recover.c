@@ -22,7 +22,8 @@
 
 #include "wal/log.h"
 
-#define SCAN_BYTES (1u << 20)
+/* Frames that do not fit what is left of a window are read again: a window is much larger. */
+#define SCAN_BYTES (8u << 20)
 /* Of offsets, bytes and numbers in a header: no log gets there, and sums above it stay far from
  * overflow. */
 #define POSITION_MAX (INT64_MAX / 2)
