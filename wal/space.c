@@ -1,7 +1,7 @@
 /*
  * Space ahead of the log's end. A durable write into blocks that were written before costs one trip
  * to the disk; one that makes the file longer, or fills reserved but unwritten blocks, drags the
- * file system's journal along. So zeros are written ahead of the end, in steps that double from
+ * file system's journal along. So zeros are written ahead of the end, in steps that grow fourfold from
  * space_bytes, while commits go on beside them. Before large frames space is only reserved: zeroing
  * would write every byte twice.
  *
@@ -89,7 +89,8 @@ static uint64_t step_bytes_max(const struct wal *wal)
 static void space_is_ready(struct wal *wal, uint64_t bytes)
 {
     wal->space_end += bytes;
-    wal->space_step = (uint32_t)min_u64((uint64_t)wal->space_step * 2, step_bytes_max(wal));
+    uint64_t step = max_u64((uint64_t)wal->space_step * 4, wal->config.space_bytes);
+    wal->space_step = (uint32_t)min_u64(step, step_bytes_max(wal));
     pthread_mutex_lock(&wal->lock);
     wal->active->file_bytes = max_u64(wal->active->file_bytes, wal->space_end);
     pthread_mutex_unlock(&wal->lock);
@@ -99,9 +100,12 @@ static void space_failed(struct wal *wal, int error)
 {
     bool needed = wal->phase == PHASE_SPACE;
     if (wal_error_is_refusal(error)) {
-        if (needed)
+        if (needed && wal->space_step == 0)
             log_refuse(wal, error);
-        return; /* else the disk is asked again when the space is needed */
+        /* Else what was wanted ahead may be all that did not fit. The disk is asked again, for no
+         * more than a frame needs, once one needs it. */
+        wal->space_step = 0;
+        return;
     }
     /* Not a frame was touched, but what stands in those blocks is unknown now. */
     if (wal->phase == PHASE_COMMIT)

@@ -6,7 +6,7 @@
 . "${0%/*}/lib.sh" "$@"
 
 [ "$(id -u)" -eq 0 ] || skip 'mounting a small disk needs root'
-truncate -s 24M "$work/image"
+truncate -s 80M "$work/image"
 mkfs.ext4 -q "$work/image" 2>/dev/null || skip 'mkfs.ext4 does not work here'
 mkdir "$work/disk"
 mount -o loop "$work/image" "$work/disk" 2>/dev/null || skip 'loop devices do not work here'
@@ -20,7 +20,7 @@ head -c 1000000 /dev/urandom >"$work/piece"
 for log in ballast kept; do
     count=0
     status=200
-    while [ "$status" = 200 ] && [ "$count" -lt 40 ]; do
+    while [ "$status" = 200 ] && [ "$count" -lt 90 ]; do
         [ "$log" = kept ] || [ "$count" -lt 8 ] || break
         status=$(curl -s -o "$work/body" -D "$work/headers" -w '%{http_code}' \
             --data-binary "@$work/piece" "$url/logs/$log")

@@ -252,10 +252,11 @@ static void an_idle_log_is_marked_once(void **state)
 /* ---- No room ------------------------------------------------------------------------------------ */
 
 /* Appends until the disk has no more; each answer is either success or a refusal. */
-static uint64_t fill_disk(struct fixture *f, uint64_t next, struct wal_token *ret_refused)
+static uint64_t fill_disk(struct fixture *f, uint64_t next, size_t bytes,
+                          struct wal_token *ret_refused)
 {
     for (unsigned i = 0; i < 1000; i++) {
-        struct wal_token token = append_number(f->wal, next, 3000);
+        struct wal_token token = append_number(f->wal, next, bytes);
         assert_int_equal(token.begin, next);
         int rc = wait_for(f->wal, token);
         *ret_refused = token;
@@ -279,7 +280,7 @@ static void a_full_disk_refuses_until_there_is_room(void **state)
     struct wal_token refused[4];
     for (unsigned round = 0; round < ARRAY_SIZE(refused); round++) {
         sim_options_of(f->disk)->capacity_blocks = sim_used_blocks(f->disk) + 20;
-        next = fill_disk(f, next, &refused[round]);
+        next = fill_disk(f, next, 3000, &refused[round]);
         struct wal_stats stats = stats_of(f->wal);
         assert_int_equal(stats.status, 0);
         assert_int_equal(stats.failed_with, 0);
@@ -304,6 +305,24 @@ static void a_full_disk_refuses_until_there_is_room(void **state)
     expect_numbers(f, f->wal, 0, next, 3000);
     fixture_reopen(f);
     expect_numbers(f, f->wal, 0, next, 3000);
+}
+
+/* Space is made ahead in large steps, and yet the last blocks of a disk are used: what does not fit
+ * ahead refuses nothing that fits itself. */
+static void a_step_that_does_not_fit_refuses_nothing_that_does(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    const size_t bytes = 300000;
+    const uint64_t frame_blocks = 74, frames = 100;
+    fixture_begin(f);
+    fixture_settle(f);
+    sim_options_of(f->disk)->capacity_blocks = sim_used_blocks(f->disk) + frames * frame_blocks;
+    struct wal_token refused;
+    uint64_t end = fill_disk(f, 0, bytes, &refused);
+    assert_in_range(end, frames, frames + 1);
+    expect_numbers(f, f->wal, 0, end, bytes);
+    sim_options_of(f->disk)->capacity_blocks = 0;
+    commit_number(f->wal, end, bytes);
 }
 
 /* All that queued behind a refused append is refused with it: no holes. Their state changes go back,
@@ -1025,6 +1044,7 @@ int main(void)
         ON_SIM(interrupted_writes_are_sent_again),
         ON_SIM(an_idle_log_is_marked_once),
         ON_SIM(a_full_disk_refuses_until_there_is_room),
+        ON_SIM(a_step_that_does_not_fit_refuses_nothing_that_does),
         ON_SIM(what_waits_behind_a_refused_append_is_refused_with_it),
         ON_SIM(a_refusal_is_never_forgotten_into_a_success),
         ON_SIM(a_rotation_without_room_is_a_refusal),
