@@ -16,7 +16,7 @@
 
 #include "wal/log.h"
 
-#define BATCH_BYTES_DEFAULT (1u << 20)
+#define BATCH_BYTES_DEFAULT (4u << 20)
 #define CRCS_INLINE 16
 #define BATCH_HINT_BYTES_MAX (1u << 20)
 

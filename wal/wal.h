@@ -35,11 +35,11 @@ struct wal_config {
     uint32_t queue_records_max; /* records waiting for a commit; beyond it appends are refused */
     uint64_t queue_bytes_max;   /* bytes waiting, likewise */
     uint64_t segment_bytes;     /* a file of the log; a larger single commit gets a longer file */
-    uint32_t space_bytes;       /* space made ready first, a multiple of 4096; doubles from there */
+    uint32_t space_bytes;       /* space made ready first, a multiple of 4096; grows from there */
     uint32_t mark_idle_us;      /* quiet time after which a mark proves the last commit; 0: none */
 };
 
-/* 65536 records and 1 MiB a commit, no delay, 1 MiB a record, 1 Mi records and 64 MiB waiting,
+/* 65536 records and 4 MiB a commit, no delay, 1 MiB a record, 1 Mi records and 64 MiB waiting,
  * 64 MiB a segment, 64 KiB of space, 200 ms. */
 void wal_config_default(struct wal_config *ret_config);
 

@@ -149,7 +149,7 @@ static void the_defaults_are_the_documented_ones(void **state)
     assert_int_equal(config.memory_bytes_max, 256 << 20);
     assert_int_equal(config.lock_timeout_ms, 5000);
     assert_int_equal(config.log.batch_records_max, 65536);
-    assert_int_equal(config.log.batch_bytes_max, 1 << 20);
+    assert_int_equal(config.log.batch_bytes_max, 4 << 20);
     assert_int_equal(config.log.batch_delay_us, 0);
     assert_int_equal(config.log.record_bytes_max, 1 << 20);
     assert_int_equal(config.log.queue_records_max, 1 << 20);
