@@ -79,15 +79,33 @@ static void run_handlers(struct wal_handler *handler, int status)
     }
 }
 
+/* Hands batches over to commit_run_handlers(), in order. */
 static void decide_batches(struct wal *wal, struct batch *batch, int status)
 {
+    struct committer *committer = wal->committer;
     while (batch) {
         struct batch *next = batch->next;
-        struct wal_handler *handlers = batch->handlers;
-        batch_free(&wal->store->pool, batch);
-        wal->committer->decided++;
-        run_handlers(handlers, status);
+        buffer_put(&wal->store->pool, TAKE(batch->frame), batch->capacity);
+        batch->status = status;
+        batch->next = NULL;
+        *committer->told_end = batch;
+        committer->told_end = &batch->next;
+        committer->decided++;
         batch = next;
+    }
+}
+
+void commit_run_handlers(struct committer *committer)
+{
+    while (committer->told) {
+        struct batch *batch = committer->told;
+        committer->told = batch->next;
+        if (!committer->told)
+            committer->told_end = &committer->told;
+        struct wal_handler *handlers = batch->handlers;
+        int status = batch->status;
+        batch_free(&committer->store->pool, batch);
+        run_handlers(handlers, status);
     }
 }
 
@@ -448,6 +466,10 @@ static void finish_close(struct wal *wal, int failed)
 {
     if (wal->space_busy || wal->rotate.busy || wal->prepare.busy || wal->sweep.busy)
         return; /* what ends last steps again */
+    if (wal->committer->told) {
+        log_step_later(wal); /* every handler has run when a log is closed */
+        return;
+    }
     bool healthy = !failed && !wal->damaged;
     if (healthy && !wal->clean && write_mark(wal, FRAME_CLEAN))
         return;

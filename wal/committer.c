@@ -22,6 +22,7 @@ int committer_init(struct committer *committer, struct store *store, unsigned nu
     committer->ready_end = &committer->ready;
     committer->chores_done_end = &committer->chores_done;
     committer->chores_end = &committer->chores;
+    committer->told_end = &committer->told;
     committer->asleep = true;
     return -pthread_mutex_init(&committer->lock, NULL);
 }
@@ -38,7 +39,7 @@ void committer_free_ring(struct committer *committer)
 void committer_done(struct committer *committer)
 {
     must(!committer->ready && !committer->chores && !committer->chores_done);
-    must(committer->in_flight == 0);
+    must(committer->in_flight == 0 && !committer->told);
     committer_free_ring(committer);
     pthread_mutex_destroy(&committer->lock);
 }
@@ -331,6 +332,7 @@ static void finish_chores(struct committer *committer)
 void committer_submit(struct committer *committer, struct ring_op *op)
 {
     committer->in_flight++;
+    committer->unsent++;
     committer->store->io->ops->ring_submit(committer->ring, &op->op);
 }
 
@@ -371,6 +373,35 @@ static uint64_t sleep_time(struct committer *committer, uint64_t timeout_us)
     return timeout_us;
 }
 
+static void finish_ops(struct committer *committer, uint64_t timeout_us)
+{
+    committer->unsent = 0;
+    struct wal_op *op = committer->store->io->ops->ring_wait(committer->ring, timeout_us);
+    /* Awake: what the ops below bring about needs no wake. */
+    pthread_mutex_lock(&committer->lock);
+    committer->asleep = false;
+    pthread_mutex_unlock(&committer->lock);
+    while (op) {
+        struct wal_op *next = op->next;
+        struct ring_op *done = container_of(op, struct ring_op, op);
+        must(committer->in_flight > 0);
+        committer->in_flight--;
+        done->done(done);
+        op = next;
+    }
+}
+
+/* Handlers take time: what waited for the frames that were decided is on its way to the disk before
+ * they run, where that does not make them wait in turn. */
+static void start_next_frames(struct committer *committer)
+{
+    if (committer->ring_error < 0 || !committer->store->io->ops->overlaps)
+        return;
+    run_ready(committer);
+    if (committer->unsent > 0)
+        finish_ops(committer, 0);
+}
+
 static int run_pass(struct committer *committer, uint64_t timeout_us)
 {
     /* Without a ring nothing is written, but what waits is failed and logs can be closed. */
@@ -382,23 +413,20 @@ static int run_pass(struct committer *committer, uint64_t timeout_us)
     finish_chores(committer);
     run_timers(committer);
     run_ready(committer);
-
-    if (committer->ring_error < 0)
-        return committer->ring_error;
-    if (committer->has_news) /* the caller may have waited for just that */
-        timeout_us = 0;
-    struct wal_op *op =
-        committer->store->io->ops->ring_wait(committer->ring, sleep_time(committer, timeout_us));
-    while (op) {
-        struct wal_op *next = op->next;
-        struct ring_op *done = container_of(op, struct ring_op, op);
-        must(committer->in_flight > 0);
-        committer->in_flight--;
-        done->done(done);
-        op = next;
+    if (committer->ring_error == 0) {
+        if (committer->has_news) /* the caller may have waited for just that */
+            timeout_us = 0;
+        finish_ops(committer, sleep_time(committer, timeout_us));
+        if (committer->told)
+            start_next_frames(committer);
     }
+    bool told = committer->told;
+    commit_run_handlers(committer);
+    if (told && !committer->store->config.threads)
+        start_next_frames(committer); /* nobody may call again soon */
+    commit_run_handlers(committer);
     atomic_fetch_add_explicit(&committer->rounds, 1, memory_order_relaxed);
-    return (int)committer->decided;
+    return committer->ring_error < 0 ? committer->ring_error : (int)committer->decided;
 }
 
 /* The first thread that asks gets it, for good. */

@@ -119,6 +119,8 @@ struct wal_io_ops {
      * timeout_us passed (0: do not sleep; UINT64_MAX: no limit), and returns the list of done ops,
      * linked by `next` in order of completion, NULL if none. */
     struct wal_op *(*ring_wait)(struct wal_ring *ring, uint64_t timeout_us);
+    /* Whether ring_wait(0) starts ops and returns; false: it may do one itself first. */
+    bool overlaps;
     /* Makes the present or the next ring_wait() return soon. Any thread. */
     void (*ring_wake)(struct wal_ring *ring);
     /* A descriptor that polls readable when ring_wait(0) has something to return or was woken, for

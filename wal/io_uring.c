@@ -567,6 +567,7 @@ static const struct wal_io_ops uring_ops = {
     .ring_new = uring_ring_new,
     .ring_free = uring_ring_free,
     .ring_submit = uring_submit,
+    .overlaps = true,
     .ring_wait = uring_wait,
     .ring_wake = uring_wake,
     .ring_poll_fd = uring_poll_fd,

@@ -65,6 +65,7 @@ struct batch {
     uint64_t opened_us; /* when its first append came, on the monotonic clock */
     uint64_t last_ticket;
     uint64_t trim_before; /* 0: no trim in here */
+    int status;           /* once it is decided */
     struct wal_handler *handlers;
     struct wal_handler **handlers_end;
 };
@@ -226,12 +227,14 @@ struct committer {
     struct chore *chores, **chores_end; /* when there is no worker */
     int ring_error;                     /* why there is no ring; 0 once there is */
     unsigned in_flight;
+    unsigned unsent; /* of those, submitted since the last ring_wait() */
     struct timer_list delayed, idle;
     struct wal *newest_handle, *oldest_handle;
     unsigned handles;
-    bool is_running;  /* in committer_run() */
-    bool has_news;    /* something was decided or closed in this pass */
-    unsigned decided; /* commits decided in this pass */
+    struct batch *told, **told_end; /* decided, their handlers not run yet */
+    bool is_running;                /* in committer_run() */
+    bool has_news;                  /* something was decided or closed in this pass */
+    unsigned decided;               /* commits decided in this pass */
 
     _Atomic uint64_t rounds, writes;
     _Atomic unsigned handles_open; /* as handles, for stats */
@@ -314,6 +317,9 @@ void log_close_handle(struct wal *wal);
 /* The frame with the log's whole committed state, as it begins a segment; memory from the pool. */
 int log_state_frame(struct wal *wal, struct frame_header *header, uint64_t salt,
                     uint8_t **ret_frame, size_t *ret_capacity);
+
+/* Runs the handlers of everything that was decided since the last call. */
+void commit_run_handlers(struct committer *committer);
 
 /* ---- space.c: committer's thread only ---- */
 

@@ -575,6 +575,7 @@ const struct wal_io_ops sim_io_table = {
     .ring_new = sim_ring_new,
     .ring_free = sim_ring_free,
     .ring_submit = sim_ring_submit,
+    .overlaps = true,
     .ring_wait = sim_ring_wait,
     .ring_wake = sim_ring_wake,
     .ring_poll_fd = sim_ring_poll_fd,
