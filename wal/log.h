@@ -172,6 +172,7 @@ struct wal {
     uint64_t first_position; /* of the first frame after the segment's STATE frame */
     uint64_t space_end;      /* frames end at or before it */
     uint32_t space_step;     /* to make ahead next; 0: nothing, the disk is full */
+    uint64_t space_made_us;  /* when the last step was ready, on the monotonic clock */
     uint32_t last_frame_bytes;
     uint64_t next_frame_no;
     uint32_t last_crc; /* header checksum of the last frame */
