@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "api/errors.h"
@@ -17,18 +18,32 @@
 /* A body that is only read past, so that the connection can be used again. */
 #define SWALLOW_BYTES_MAX (64u << 10)
 
+/* A document of settings. */
+#define JSON_BYTES_MAX (64u << 10)
+
+#define GET_ROUTE(path, parameters, answer)                                                        \
+    {                                                                                              \
+        path, parameters, answer, HTTP_GET, BODY_NONE, false, 0                                    \
+    }
+
 static const struct route routes[] = {
-    {"/logs", "prefix after limit ", answer_logs, HTTP_GET, false},
-    {"/logs/{log}", "", answer_log_append, HTTP_POST, true},
-    {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, false},
-    {"/logs/{log}/offsets", "", answer_log_offsets, HTTP_GET, false},
-    {"/logs/{log}/records", "offset limit ", answer_records, HTTP_GET, false},
-    {"/logs/{log}/records/{offset}", "", answer_record, HTTP_GET, false},
-    {"/logs/{log}/stats", "", answer_log_stats, HTTP_GET, false},
-    {"/stats", "", answer_stats, HTTP_GET, false},
-    {"/livez", "", answer_livez, HTTP_GET, false},
-    {"/readyz", "", answer_readyz, HTTP_GET, false},
-    {"/version", "", answer_version, HTTP_GET, false},
+    GET_ROUTE("/logs", "prefix after limit ", answer_logs),
+    {"/logs/{log}", "", answer_log_append, HTTP_POST, BODY_RECORDS, true, 0},
+    {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0},
+    GET_ROUTE("/logs/{log}/offsets", "", answer_log_offsets),
+    GET_ROUTE("/logs/{log}/records", "offset limit ", answer_records),
+    GET_ROUTE("/logs/{log}/records/{offset}", "", answer_record),
+    GET_ROUTE("/logs/{log}/stats", "", answer_log_stats),
+    GET_ROUTE("/stats", "", answer_stats),
+    GET_ROUTE("/livez", "", answer_livez),
+    GET_ROUTE("/readyz", "", answer_readyz),
+    GET_ROUTE("/version", "", answer_version),
+};
+
+/* Conditions and promises that a client relies on. Ignoring one would be a lie. */
+static const enum http_known promises[] = {
+    HTTP_IF_MATCH,    HTTP_IF_NONE_MATCH,  HTTP_IF_UNMODIFIED_SINCE, HTTP_IDEMPOTENCY_KEY,
+    HTTP_PRODUCER_ID, HTTP_PRODUCER_EPOCH, HTTP_PRODUCER_SEQ,
 };
 
 static uint64_t now_us(void)
@@ -106,22 +121,36 @@ static bool method_matches(const struct route *route, enum http_method method)
     return route->method == method || (method == HTTP_HEAD && route->method == HTTP_GET);
 }
 
-static void refuse_method(struct request *request)
+/* The methods of the request's path, as Allow lists them; "" if there is no such path. */
+static void list_methods(const struct request *request, char ret_allow[64])
 {
-    static const char *const names[] = {
-        [HTTP_GET] = "GET, HEAD", [HTTP_POST] = "POST", [HTTP_DELETE] = "DELETE"};
-    char allow[64] = "";
+    static const char *const names[] = {[HTTP_GET] = "GET, HEAD",
+                                        [HTTP_POST] = "POST",
+                                        [HTTP_PUT] = "PUT",
+                                        [HTTP_DELETE] = "DELETE"};
+    ret_allow[0] = '\0';
     for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
-        size_t bytes = strlen(allow);
+        size_t bytes = strlen(ret_allow);
         if (route_matches(&routes[i], &request->target))
-            snprintf(allow + bytes, sizeof(allow) - bytes, "%s%s", bytes ? ", " : "",
-                     names[routes[i].method]);
+            snprintf(ret_allow + bytes, 64 - bytes, "%s, ", names[routes[i].method]);
     }
+    if (ret_allow[0])
+        snprintf(ret_allow + strlen(ret_allow), 64 - strlen(ret_allow), "OPTIONS");
+}
+
+/* OPTIONS is wherever anything is. */
+static void answer_methods(struct request *request)
+{
+    char allow[64];
+    list_methods(request, allow);
     if (!allow[0]) {
         response_problem(&request->response, PROBLEM_PATH_NOT_FOUND, NULL);
         return;
     }
-    response_problem(&request->response, PROBLEM_METHOD_NOT_ALLOWED, NULL);
+    if (request->facts.method == HTTP_OPTIONS)
+        request->response.status = 200;
+    else
+        response_problem(&request->response, PROBLEM_METHOD_NOT_ALLOWED, NULL);
     response_header(&request->response, "Allow", "%s", allow);
 }
 
@@ -194,7 +223,7 @@ static bool find_route(struct request *request)
             request->route = &routes[i];
     }
     if (!request->route) {
-        refuse_method(request);
+        answer_methods(request);
         return false;
     }
     return read_path(request) && read_query(request);
@@ -205,17 +234,35 @@ static bool find_route(struct request *request)
 /* What a request that changes something can be told before its body is read. */
 static bool check_change(struct request *request)
 {
-    const struct gate_facts *facts = &request->facts;
-    const char *unsupported = facts->if_none_match ? "If-None-Match" : facts->unsupported;
-    if (unsupported)
+    const struct route *route = request->route;
+    for (size_t i = 0; i < ARRAY_SIZE(promises); i++) {
+        if (!request->facts.headers[promises[i]] || route->heeds & HEEDS(promises[i]))
+            continue;
         response_problem(&request->response, PROBLEM_UNSUPPORTED_HEADER,
-                         "This version does not act on %s, so it refuses rather than ignore it. "
-                         "Send the request without it.",
-                         unsupported);
-    else if (request->route->takes_body && facts->ndjson)
-        response_problem(&request->response, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
-    else if (request->api->draining)
+                         "This request does not act on %s, so it is refused rather than served "
+                         "without it. Send it without that header.",
+                         gate_header_name(promises[i]));
+        return false;
+    }
+    if (request->api->draining)
         response_problem(&request->response, PROBLEM_STOPPING, NULL);
+    return request->response.status == 0;
+}
+
+static bool check_body(struct request *request)
+{
+    const struct gate_facts *facts = &request->facts;
+    const char *encoding = facts->headers[HTTP_CONTENT_ENCODING];
+    enum route_body body = request->route->body;
+    if (facts->has_body && body == BODY_NONE)
+        response_problem(&request->response, PROBLEM_UNEXPECTED_BODY, NULL);
+    else if (encoding && strcasecmp(encoding, "identity") != 0)
+        response_problem(&request->response, PROBLEM_UNSUPPORTED_ENCODING, NULL);
+    else if (body == BODY_RECORDS && facts->headers[HTTP_CONTENT_TYPE] &&
+             gate_is_media_type(facts->headers[HTTP_CONTENT_TYPE], "application/x-ndjson"))
+        response_problem(&request->response, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
+    request->body_bytes_max =
+        body == BODY_JSON ? JSON_BYTES_MAX : request->api->config.record_bytes_max;
     return request->response.status == 0;
 }
 
@@ -243,14 +290,10 @@ enum begin request_begin(struct request *request, const struct http_head *head, 
 
     target_parse(raw, &request->target);
     bool fine = find_route(request);
-    bool reads_only = facts->method == HTTP_GET || facts->method == HTTP_HEAD;
-    if (fine && !reads_only)
+    if (fine && request->route->changes)
         fine = check_change(request);
-    if (fine && facts->has_body && !request->route->takes_body) {
-        response_problem(&request->response, PROBLEM_UNEXPECTED_BODY, NULL);
-        fine = false;
-    }
-    request->body_bytes_max = request->api->config.record_bytes_max;
+    if (fine)
+        fine = check_body(request);
     if (fine && facts->content_length > request->body_bytes_max) {
         request_refuse_size(request);
         return BEGIN_REFUSE;
@@ -300,6 +343,11 @@ void request_finish(struct request *request)
 }
 
 /* ---- for the handlers ---- */
+
+void api_log_moved(struct api *api, struct wal *wal)
+{
+    /* Nobody waits yet. */
+}
 
 enum progress request_fail(struct request *request, enum moment moment, int error)
 {

@@ -18,6 +18,7 @@ static void append_done(struct wal_handler *handler, struct wal_token token, int
     struct request *request = container_of(handler, struct request, handler);
     request->token = token;
     request->status = status;
+    api_log_moved(request->api, request->wal);
     request->transport->resume(request);
 }
 

@@ -8,37 +8,32 @@
 #include "api/target.h"
 #include "wal/base.h"
 
-/* The headers the gate looks at. None of them may be there twice. */
-enum known_header {
-    HOST,
-    CONTENT_LENGTH,
-    TRANSFER_ENCODING,
-    CONTENT_ENCODING,
-    CONTENT_TYPE,
-    EXPECT,
-    ORIGIN,
-    SEC_FETCH_SITE,
-    IF_NONE_MATCH,
-    KNOWN_COUNT
+static const char *const known_names[HTTP_KNOWN_COUNT] = {
+    [HTTP_HOST] = "Host",
+    [HTTP_CONTENT_LENGTH] = "Content-Length",
+    [HTTP_TRANSFER_ENCODING] = "Transfer-Encoding",
+    [HTTP_CONTENT_ENCODING] = "Content-Encoding",
+    [HTTP_CONTENT_TYPE] = "Content-Type",
+    [HTTP_EXPECT] = "Expect",
+    [HTTP_ORIGIN] = "Origin",
+    [HTTP_SEC_FETCH_SITE] = "Sec-Fetch-Site",
+    [HTTP_ACCEPT] = "Accept",
+    [HTTP_PREFER] = "Prefer",
+    [HTTP_RANGE] = "Range",
+    [HTTP_IF_RANGE] = "If-Range",
+    [HTTP_IF_MATCH] = "If-Match",
+    [HTTP_IF_NONE_MATCH] = "If-None-Match",
+    [HTTP_IF_UNMODIFIED_SINCE] = "If-Unmodified-Since",
+    [HTTP_IDEMPOTENCY_KEY] = "Idempotency-Key",
+    [HTTP_PRODUCER_ID] = "Producer-Id",
+    [HTTP_PRODUCER_EPOCH] = "Producer-Epoch",
+    [HTTP_PRODUCER_SEQ] = "Producer-Seq",
 };
 
-static const char *const known_names[KNOWN_COUNT] = {
-    [HOST] = "Host",
-    [CONTENT_LENGTH] = "Content-Length",
-    [TRANSFER_ENCODING] = "Transfer-Encoding",
-    [CONTENT_ENCODING] = "Content-Encoding",
-    [CONTENT_TYPE] = "Content-Type",
-    [EXPECT] = "Expect",
-    [ORIGIN] = "Origin",
-    [SEC_FETCH_SITE] = "Sec-Fetch-Site",
-    [IF_NONE_MATCH] = "If-None-Match",
-};
-
-/* Conditions and promises that a client relies on. Ignoring one would be a lie. */
-static const char *const unsupported_names[] = {
-    "If-Match",    "If-Unmodified-Since", "Idempotency-Key",
-    "Producer-Id", "Producer-Epoch",      "Producer-Seq",
-};
+const char *gate_header_name(enum http_known header)
+{
+    return known_names[header];
+}
 
 /* tchar of RFC 9110. */
 static bool is_token(const char *text, size_t bytes)
@@ -71,8 +66,8 @@ static enum http_method method_of(const char *method)
     static const struct {
         const char *name;
         enum http_method method;
-    } methods[] = {
-        {"GET", HTTP_GET}, {"HEAD", HTTP_HEAD}, {"POST", HTTP_POST}, {"DELETE", HTTP_DELETE}};
+    } methods[] = {{"GET", HTTP_GET}, {"HEAD", HTTP_HEAD},     {"POST", HTTP_POST},
+                   {"PUT", HTTP_PUT}, {"DELETE", HTTP_DELETE}, {"OPTIONS", HTTP_OPTIONS}};
     for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
         if (strcmp(methods[i].name, method) == 0)
             return methods[i].method;
@@ -107,8 +102,8 @@ static bool target_is_fine(const struct http_head *head, struct response *refusa
 }
 
 /* Collects the known headers, and sees that every header is well-formed. */
-static bool sort_headers(const struct http_head *head, const char *known[KNOWN_COUNT],
-                         struct gate_facts *facts, struct response *refusal)
+static bool sort_headers(const struct http_head *head, const char *known[HTTP_KNOWN_COUNT],
+                         struct response *refusal)
 {
     if (head->header_count > HTTP_HEADERS_MAX) {
         response_problem(refusal, PROBLEM_TOO_MANY_HEADERS, "At most %d headers are read.",
@@ -125,17 +120,13 @@ static bool sort_headers(const struct http_head *head, const char *known[KNOWN_C
         if (has_control_bytes(header->value, header->value_bytes))
             return refuse(refusal, PROBLEM_BAD_HEADER,
                           "The value of a header has control characters in it.");
-        for (size_t k = 0; k < KNOWN_COUNT; k++) {
+        for (size_t k = 0; k < HTTP_KNOWN_COUNT; k++) {
             if (!is_named(header, known_names[k]))
                 continue;
             if (known[k])
                 return refuse_header(refusal, known_names[k],
                                      "there more than once. Send it once.");
             known[k] = header->value;
-        }
-        for (size_t u = 0; u < ARRAY_SIZE(unsupported_names); u++) {
-            if (is_named(header, unsupported_names[u]))
-                facts->unsupported = unsupported_names[u];
         }
     }
     if (bytes > HTTP_HEADERS_BYTES_MAX) {
@@ -149,35 +140,33 @@ static bool sort_headers(const struct http_head *head, const char *known[KNOWN_C
 }
 
 /* Where the body ends: by a length, by chunks, or at once. Never by two of them. */
-static bool framing_is_clear(const struct http_head *head, const char *known[KNOWN_COUNT],
-                             struct gate_facts *facts, struct response *refusal)
+static bool framing_is_clear(const struct http_head *head, struct gate_facts *facts,
+                             struct response *refusal)
 {
-    const char *length = known[CONTENT_LENGTH];
-    const char *coding = known[TRANSFER_ENCODING];
+    const char *const *known = facts->headers;
+    const char *length = known[HTTP_CONTENT_LENGTH];
+    const char *coding = known[HTTP_TRANSFER_ENCODING];
     if (coding) {
         if (length)
-            return refuse_header(refusal, known_names[TRANSFER_ENCODING],
+            return refuse_header(refusal, known_names[HTTP_TRANSFER_ENCODING],
                                  "there together with Content-Length. Send one of them.");
         if (strcmp(head->version, "HTTP/1.1") != 0)
-            return refuse_header(refusal, known_names[TRANSFER_ENCODING],
+            return refuse_header(refusal, known_names[HTTP_TRANSFER_ENCODING],
                                  "not a header of HTTP/1.0. Send Content-Length.");
         if (strcasecmp(coding, "chunked") != 0)
-            return refuse_header(refusal, known_names[TRANSFER_ENCODING],
+            return refuse_header(refusal, known_names[HTTP_TRANSFER_ENCODING],
                                  "only \"chunked\" is read.");
         facts->chunked = facts->has_body = true;
     }
     if (length) {
         size_t digits = strspn(length, "0123456789");
         if (digits == 0 || digits > 19 || length[digits])
-            return refuse_header(refusal, known_names[CONTENT_LENGTH],
+            return refuse_header(refusal, known_names[HTTP_CONTENT_LENGTH],
                                  "not a number of bytes. Send 1 to 19 decimal digits.");
         for (const char *digit = length; *digit; digit++)
             facts->content_length = facts->content_length * 10 + (uint64_t)(*digit - '0');
         facts->has_body = facts->content_length > 0;
     }
-    const char *encoding = known[CONTENT_ENCODING];
-    if (encoding && strcasecmp(encoding, "identity") != 0)
-        return refuse(refusal, PROBLEM_UNSUPPORTED_ENCODING, NULL);
     return true;
 }
 
@@ -211,21 +200,22 @@ static bool host_is_fine(const struct gate_config *config, const struct http_hea
     if (!host) {
         if (strcmp(head->version, "HTTP/1.0") == 0)
             return true;
-        return refuse_header(refusal, known_names[HOST], "missing. HTTP/1.1 wants exactly one.");
+        return refuse_header(refusal, known_names[HTTP_HOST],
+                             "missing. HTTP/1.1 wants exactly one.");
     }
     size_t fine = strspn(host, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                ".:-_[]");
     if (fine == 0 || host[fine])
-        return refuse_header(refusal, known_names[HOST], "not a name or address with a port.");
+        return refuse_header(refusal, known_names[HTTP_HOST], "not a name or address with a port.");
     return host_is_ours(config, host) || refuse(refusal, PROBLEM_UNKNOWN_HOST, NULL);
 }
 
 /* Browsers name the page that makes a request. Only a page of our own may. */
-static bool origin_is_ours(const char *known[KNOWN_COUNT])
+static bool origin_is_ours(const char *const known[HTTP_KNOWN_COUNT])
 {
-    if (known[SEC_FETCH_SITE] && strcasecmp(known[SEC_FETCH_SITE], "cross-site") == 0)
+    if (known[HTTP_SEC_FETCH_SITE] && strcasecmp(known[HTTP_SEC_FETCH_SITE], "cross-site") == 0)
         return false;
-    const char *origin = known[ORIGIN];
+    const char *origin = known[HTTP_ORIGIN];
     if (!origin)
         return true;
     if (strncasecmp(origin, "http://", 7) == 0)
@@ -234,10 +224,10 @@ static bool origin_is_ours(const char *known[KNOWN_COUNT])
         origin += 8;
     else
         return false;
-    return known[HOST] && strcasecmp(origin, known[HOST]) == 0;
+    return known[HTTP_HOST] && strcasecmp(origin, known[HTTP_HOST]) == 0;
 }
 
-static bool is_media_type(const char *value, const char *type)
+bool gate_is_media_type(const char *value, const char *type)
 {
     size_t bytes = strlen(type);
     return strncasecmp(value, type, bytes) == 0 && (!value[bytes] || strchr("; \t", value[bytes]));
@@ -246,21 +236,19 @@ static bool is_media_type(const char *value, const char *type)
 bool gate_admits(const struct gate_config *config, const struct http_head *head,
                  struct gate_facts *ret_facts, struct response *ret_refusal)
 {
-    const char *known[KNOWN_COUNT] = {NULL};
     struct gate_facts facts = {.method = method_of(head->method)};
+    const char **known = facts.headers;
 
     ret_refusal->close = true;
-    if (!target_is_fine(head, ret_refusal) || !sort_headers(head, known, &facts, ret_refusal) ||
-        !framing_is_clear(head, known, &facts, ret_refusal) ||
-        !host_is_fine(config, head, known[HOST], ret_refusal))
+    if (!target_is_fine(head, ret_refusal) || !sort_headers(head, known, ret_refusal) ||
+        !framing_is_clear(head, &facts, ret_refusal) ||
+        !host_is_fine(config, head, known[HTTP_HOST], ret_refusal))
         return false;
     if (!origin_is_ours(known))
         return refuse(ret_refusal, PROBLEM_FOREIGN_ORIGIN, NULL);
 
-    facts.expects_continue = known[EXPECT] && strcasecmp(known[EXPECT], "100-continue") == 0;
-    facts.ndjson =
-        known[CONTENT_TYPE] && is_media_type(known[CONTENT_TYPE], "application/x-ndjson");
-    facts.if_none_match = known[IF_NONE_MATCH];
+    facts.expects_continue =
+        known[HTTP_EXPECT] && strcasecmp(known[HTTP_EXPECT], "100-continue") == 0;
     ret_refusal->close = false;
     *ret_facts = facts;
     return true;

@@ -22,10 +22,14 @@ struct gate_facts {
     bool has_body, chunked;
     uint64_t content_length; /* 0 if chunked */
     bool expects_continue;
-    bool ndjson;               /* of Content-Type */
-    const char *if_none_match; /* NULL: none */
-    const char *unsupported;   /* a header whose wish this version would silently ignore; or NULL */
+    const char *headers[HTTP_KNOWN_COUNT]; /* their values; NULL: not there */
 };
+
+/* "Content-Type", ... */
+const char *gate_header_name(enum http_known header);
+
+/* Whether a value of Content-Type or a part of Accept names this media type; parameters are free. */
+bool gate_is_media_type(const char *value, const char *type);
 
 /* False: refused, and the response says why; the connection cannot be used any further. */
 bool gate_admits(const struct gate_config *config, const struct http_head *head,

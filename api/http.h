@@ -6,7 +6,39 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_DELETE, HTTP_OTHER };
+enum http_method {
+    HTTP_GET,
+    HTTP_HEAD,
+    HTTP_POST,
+    HTTP_PUT,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+    HTTP_OTHER
+};
+
+/* The headers that anything here looks at. None of them may be there twice. */
+enum http_known {
+    HTTP_HOST,
+    HTTP_CONTENT_LENGTH,
+    HTTP_TRANSFER_ENCODING,
+    HTTP_CONTENT_ENCODING,
+    HTTP_CONTENT_TYPE,
+    HTTP_EXPECT,
+    HTTP_ORIGIN,
+    HTTP_SEC_FETCH_SITE,
+    HTTP_ACCEPT,
+    HTTP_PREFER,
+    HTTP_RANGE,
+    HTTP_IF_RANGE,
+    HTTP_IF_MATCH,
+    HTTP_IF_NONE_MATCH,
+    HTTP_IF_UNMODIFIED_SINCE,
+    HTTP_IDEMPOTENCY_KEY,
+    HTTP_PRODUCER_ID,
+    HTTP_PRODUCER_EPOCH,
+    HTTP_PRODUCER_SEQ,
+    HTTP_KNOWN_COUNT
+};
 
 #define HTTP_HEADERS_MAX 64
 #define HTTP_TARGET_BYTES_MAX 1024

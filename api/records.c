@@ -68,7 +68,7 @@ static void answer_entry(struct request *request, struct wal *wal, const struct 
     char etag[ETAG_BYTES];
     etag_print(etag, wal, entry->offset);
     /* A 304 is sent without the body, and yet tells its size. */
-    unsigned status = etag_is_listed(request->facts.if_none_match, etag) ? 304 : 200;
+    unsigned status = etag_is_listed(request->facts.headers[HTTP_IF_NONE_MATCH], etag) ? 304 : 200;
     text_add(&body, entry->data, entry->size);
     response_text(response, status, "application/octet-stream", &body);
     if (response->status != status)

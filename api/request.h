@@ -26,12 +26,23 @@ struct request_transport {
     void (*resume)(struct request *request);
 };
 
+/* What a request may carry. */
+enum route_body {
+    BODY_NONE,
+    BODY_RECORDS, /* a record, or with application/x-ndjson many; may be compressed */
+    BODY_JSON,    /* a small document */
+};
+
+#define HEEDS(header) (UINT32_C(1) << (header))
+
 struct route {
     const char *path;       /* "{log}" and "{offset}" stand for any segment of that kind */
     const char *parameters; /* the names allowed in the query, each with a space behind it */
     enum progress (*answer)(struct request *request);
     enum http_method method;
-    bool takes_body;
+    enum route_body body;
+    bool changes;   /* something, and is refused while the service stops */
+    uint32_t heeds; /* HEEDS() of conditions and promises that it acts on */
 };
 
 struct request {
@@ -91,6 +102,10 @@ enum progress request_answer(struct request *request);
 void request_finish(struct request *request);
 
 /* ---- for the handlers of routes ---- */
+
+/* Committed records of a log are more, or its readers have to look again: called for every commit,
+ * by its first handler at the latest. */
+void api_log_moved(struct api *api, struct wal *wal);
 
 struct api {
     struct api_config config;
