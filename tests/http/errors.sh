@@ -51,10 +51,12 @@ refused 404 record-not-found "$url/logs/orders/records/1"
 expect_member committed_offset 1
 
 refused 405 method-not-allowed -X PUT "$url/logs/orders"
-expect_header Allow 'POST, DELETE'
+expect_header Allow 'POST, DELETE, OPTIONS'
+expect 200 -X OPTIONS "$url/logs/orders"
+expect_header Allow 'POST, DELETE, OPTIONS'
 refused 405 method-not-allowed "$url/logs/orders"
 refused 405 method-not-allowed -X DELETE "$url/logs"
-expect_header Allow 'GET, HEAD'
+expect_header Allow 'GET, HEAD, OPTIONS'
 refused 405 method-not-allowed -d x "$url/stats"
 
 # One byte too many, announced or not, and with the client waiting to be asked for it.
