@@ -94,7 +94,7 @@ struct wal_token {
  * committer's thread, with no lock held, in order of offsets, never from inside wal_append(). It
  * may append again, poll and read; it must not wait, nor open, close or delete a log, since the
  * thread that would have to do the work is its own: that is an assertion. The struct is the caller's
- * and stays in place until done() is entered.
+ * and stays in place until done() is entered, which may be after wal_wait() on the same append.
  */
 struct wal_handler {
     void (*done)(struct wal_handler *handler, struct wal_token token, int status);

@@ -458,6 +458,17 @@ unsigned witness_calls(void)
     return atomic_load(&witness_count);
 }
 
+static bool witnesses_were_called(void *context)
+{
+    const unsigned *calls = context;
+    return witness_calls() >= *calls;
+}
+
+void witness_await(struct fixture *f, unsigned calls)
+{
+    assert_true(fixture_until(f, witnesses_were_called, &calls));
+}
+
 static void witness_done(struct wal_handler *handler, struct wal_token token, int status)
 {
     struct witness *witness = container_of(handler, struct witness, handler);

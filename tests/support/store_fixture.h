@@ -148,6 +148,8 @@ struct witness {
 void witness_begin(void);
 /* How many handlers of witnesses have run since; what those wrote may be read then. */
 unsigned witness_calls(void);
+/* A token may be decided before its handler has run, and until then the witness has to stay. */
+void witness_await(struct fixture *f, unsigned calls);
 struct wal_handler *witness_handler(struct witness *witness);
 /* Between these two, a handler that runs on this thread runs inside a call. */
 void witness_enter(void);

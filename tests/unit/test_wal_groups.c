@@ -224,6 +224,7 @@ static void a_timer_does_not_cost_other_logs_their_turn(void **state)
     commit_number(f->wal, 0, 10);
     fixture_pause(f, 1000); /* from here the timer of the mark runs */
     struct witness barrier;
+    witness_begin();
     assert_int_equal(wal_flush_async(f->wal, witness_handler(&barrier)), 0);
     struct wal_token token = append_number(other, 0, 10);
     if (f->disk)
@@ -232,6 +233,7 @@ static void a_timer_does_not_cost_other_logs_their_turn(void **state)
         usleep(2 * f->config.log.mark_idle_us);
     assert_int_equal(wal_wait(other, token, FIXTURE_PATIENCE_US), 0);
     assert_int_equal(wal_flush(f->wal, FIXTURE_PATIENCE_US), 0);
+    witness_await(f, 1);
 }
 
 /* ---- What is counted ------------------------------------------------------------------------- */
