@@ -69,11 +69,12 @@ void log_close_handle(struct wal *wal)
 
 /* ---- deciding ---- */
 
-static void run_handlers(struct wal_handler *handler, int status)
+static void run_handlers(struct wal_handler *handler, uint64_t write_began_us, int status)
 {
     while (handler) {
         /* done() may free or reuse the handler. */
         struct wal_handler *next = handler->next;
+        handler->write_began_us = write_began_us;
         handler->done(handler, handler->token, status);
         handler = next;
     }
@@ -103,9 +104,10 @@ void commit_run_handlers(struct committer *committer)
         if (!committer->told)
             committer->told_end = &committer->told;
         struct wal_handler *handlers = batch->handlers;
+        uint64_t write_began_us = batch->write_began_us;
         int status = batch->status;
         batch_free(&committer->store->pool, batch);
-        run_handlers(handlers, status);
+        run_handlers(handlers, write_began_us, status);
     }
 }
 
@@ -422,6 +424,7 @@ static void write_held(struct wal *wal)
     };
     fill_header(wal, &wal->frame);
     submit_frame(wal, batch->frame);
+    batch->write_began_us = wal->commit_begin_us;
     space_keep_ahead(wal);
     rotate_prepare(wal);
     if (DEFECT(ACK_BEFORE_COMPLETION)) {

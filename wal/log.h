@@ -62,7 +62,8 @@ struct batch {
     uint64_t base_offset;
     uint64_t payload_bytes;
     uint64_t timestamp_ns;
-    uint64_t opened_us; /* when its first append came, on the monotonic clock */
+    uint64_t opened_us;      /* when its first append came, on the monotonic clock */
+    uint64_t write_began_us; /* 0: no write of it did */
     uint64_t last_ticket;
     uint64_t trim_before; /* 0: no trim in here */
     int status;           /* once it is decided */

@@ -98,6 +98,9 @@ struct wal_token {
  */
 struct wal_handler {
     void (*done)(struct wal_handler *handler, struct wal_token token, int status);
+    /* Set before done(): when the durable write that decided it began, in microseconds of the
+     * monotonic clock; 0 if there was none. What came before is waiting, what follows the disk. */
+    uint64_t write_began_us;
     struct wal_token token;   /* private */
     struct wal_handler *next; /* private */
 };
