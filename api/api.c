@@ -28,12 +28,16 @@
 
 static const struct route routes[] = {
     GET_ROUTE("/logs", "prefix after limit ", answer_logs),
-    {"/logs/{log}", "", answer_log_append, HTTP_POST, BODY_RECORDS, true, 0},
+    {"/logs/{log}", "ack ", answer_log_append, HTTP_POST, BODY_RECORDS, true,
+     HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IDEMPOTENCY_KEY) | HEEDS(HTTP_PRODUCER_ID) |
+         HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ)},
     {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0},
     GET_ROUTE("/logs/{log}/offsets", "", answer_log_offsets),
     GET_ROUTE("/logs/{log}/records", "offset limit ", answer_records),
     GET_ROUTE("/logs/{log}/records/{offset}", "", answer_record),
     GET_ROUTE("/logs/{log}/stats", "", answer_log_stats),
+    {"/logs/{log}/sync", "", answer_log_sync, HTTP_POST, BODY_NONE, true, 0},
+    {"/logs/{log}/trim", "before ", answer_log_trim, HTTP_POST, BODY_NONE, true, 0},
     GET_ROUTE("/stats", "", answer_stats),
     GET_ROUTE("/livez", "", answer_livez),
     GET_ROUTE("/readyz", "", answer_readyz),
@@ -46,7 +50,7 @@ static const enum http_known promises[] = {
     HTTP_PRODUCER_ID, HTTP_PRODUCER_EPOCH, HTTP_PRODUCER_SEQ,
 };
 
-static uint64_t now_us(void)
+uint64_t api_now_us(void)
 {
     struct timespec now;
     must(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
@@ -60,15 +64,18 @@ int api_new(struct api **ret_api, const struct api_config *config)
         return -ENOMEM;
 
     api->config = *config;
+    must(config->batch_bytes_max <= WAL_APPEND_BYTES_MAX);
+    if (config->batch_bytes_max == 0)
+        api->config.batch_bytes_max = WAL_APPEND_BYTES_MAX;
     api->gate = (struct gate_config){config->hosts, config->host_count, config->any_host};
-    api->begun_us = now_us();
+    api->begun_us = api_now_us();
     *ret_api = api;
     return 0;
 }
 
 void api_free(struct api *api)
 {
-    must(!api || api->in_progress == 0);
+    must(!api || api_in_progress(api) == 0);
     free(api);
 }
 
@@ -80,17 +87,17 @@ void api_drain(struct api *api)
 
 uint64_t api_in_progress(const struct api *api)
 {
-    return api->in_progress;
+    return api->in_progress + api->appends_unheard;
 }
 
 uint64_t api_appends_waiting(const struct api *api)
 {
-    return api->appends_waiting;
+    return api->appends_waiting + api->appends_unheard;
 }
 
 uint64_t api_uptime_us(const struct api *api)
 {
-    return now_us() - api->begun_us;
+    return api_now_us() - api->begun_us;
 }
 
 /* ---- finding the route ---- */
@@ -256,13 +263,11 @@ static bool check_body(struct request *request)
     enum route_body body = request->route->body;
     if (facts->has_body && body == BODY_NONE)
         response_problem(&request->response, PROBLEM_UNEXPECTED_BODY, NULL);
-    else if (encoding && strcasecmp(encoding, "identity") != 0)
+    else if (encoding && strcasecmp(encoding, "identity") != 0 &&
+             !(body == BODY_RECORDS && gate_is_gzip(encoding)))
         response_problem(&request->response, PROBLEM_UNSUPPORTED_ENCODING, NULL);
-    else if (body == BODY_RECORDS && facts->headers[HTTP_CONTENT_TYPE] &&
-             gate_is_media_type(facts->headers[HTTP_CONTENT_TYPE], "application/x-ndjson"))
-        response_problem(&request->response, PROBLEM_UNSUPPORTED_MEDIA_TYPE, NULL);
     request->body_bytes_max =
-        body == BODY_JSON ? JSON_BYTES_MAX : request->api->config.record_bytes_max;
+        body == BODY_RECORDS ? append_body_bytes_max(request) : JSON_BYTES_MAX;
     return request->response.status == 0;
 }
 
@@ -311,13 +316,8 @@ enum begin request_begin(struct request *request, const struct http_head *head, 
 
 void request_refuse_size(struct request *request)
 {
-    uint32_t max = request->api->config.record_bytes_max;
     response_clear(&request->response);
-    response_problem_number(&request->response, PROBLEM_RECORD_TOO_LARGE, "record_bytes_max", max,
-                            "A record has at most %" PRIu32
-                            " bytes here. Split it, or start the service with a larger "
-                            "--max-record-bytes.",
-                            max);
+    append_refuse_size(request);
     request->response.close = true;
 }
 

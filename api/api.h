@@ -23,6 +23,8 @@ struct api_config {
     struct store *store; /* the caller's; its committer 0 is driven by the thread that serves */
     const char *version;
     uint32_t record_bytes_max;
+    uint32_t batch_bytes_max; /* of an NDJSON body, up to WAL_APPEND_BYTES_MAX; 0: that much */
+    bool auto_create;         /* the first append to a log makes it */
     bool is_volatile; /* the data does not outlive the machine's memory, and receipts say so */
 
     /* The names of Host that are answered to beside those of the loopback; any_host: every name.
@@ -42,8 +44,8 @@ void api_free(struct api *api); /* NULL is fine; no request may be left */
 /* From now on appends and deletions are refused, and /readyz says no. What is queued is committed. */
 void api_drain(struct api *api);
 
-/* Requests that have begun and whose answer has not been sent, and those among them that wait for
- * the disk. */
+/* What has begun and has not ended, which is requests until their answer has been sent, and appends
+ * that were answered before they were durable; and how many of these wait for the disk. */
 uint64_t api_in_progress(const struct api *api);
 uint64_t api_appends_waiting(const struct api *api);
 

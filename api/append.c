@@ -1,93 +1,517 @@
 /*
- * POST /logs/{log}: the body is one record.
+ * POST /logs/{log}: the body is one record or, as application/x-ndjson, many.
  *
- * The connection is suspended before the record is queued, since the answer may come at any moment
- * from then on. The committer runs append_done(), which only passes the news to the connection's
- * loop; the receipt is made there, after every record of the same commit has been passed on.
+ * Everything is decided before anything is queued, on the one thread that appends: whether the
+ * request has been served before, whether the log is where the client expects it. What is decided by
+ * an append that is still in flight is not told before that one is durable, and shares its fate.
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 
+#include "api/append.h"
 #include "api/errors.h"
-#include "api/json.h"
+#include "api/etag.h"
+#include "api/inflate.h"
+#include "api/ndjson.h"
 #include "api/request.h"
 #include "wal/base.h"
 
-static void append_done(struct wal_handler *handler, struct wal_token token, int status)
+/* What gzip may add to bytes that do not compress: headers of its own, and those of its blocks. */
+#define GZIP_MORE_BYTES(bytes) ((bytes) / 256 + 1024)
+
+/* Appends that were answered and are not decided. Those that are waited for are as many as there are
+ * connections; of these a disk that stalls would let any number pile up. */
+#define UNHEARD_MAX 65536u
+
+static const char *header(const struct request *request, enum http_known known)
 {
-    struct request *request = container_of(handler, struct request, handler);
-    request->token = token;
-    request->status = status;
-    api_log_moved(request->api, request->wal);
-    request->transport->resume(request);
+    return request->facts.headers[known];
 }
 
-static void answer_receipt(struct request *request)
-{
-    struct response *response = &request->response;
-    struct wal_positions positions;
-    struct text body = {0};
+/* ---- sizes ---- */
 
-    wal_positions(request->wal, &positions);
-    must(positions.committed_offset >= request->token.end);
-    json_add_receipt(&body, &(struct json_receipt){
-                                .log = request->log,
-                                .token = request->token,
-                                .committed_offset = positions.committed_offset,
-                                .is_volatile = request->api->config.is_volatile,
-                                .bytes = request->body_bytes,
-                            });
-    response_text(response, 200, "application/json", &body);
-    if (response->status != 200) {
-        /* No memory to say so, but the record is durable: that much has to be true. */
-        response_clear(response);
-        response->status = 200;
+static bool is_ndjson(const struct request *request)
+{
+    const char *type = header(request, HTTP_CONTENT_TYPE);
+    return type && gate_is_media_type(type, "application/x-ndjson");
+}
+
+static bool is_compressed(const struct request *request)
+{
+    const char *encoding = header(request, HTTP_CONTENT_ENCODING);
+    return encoding && gate_is_gzip(encoding);
+}
+
+/* Of the body itself, whatever it was packed in. */
+static size_t plain_bytes_max(const struct request *request)
+{
+    const struct api_config *config = &request->api->config;
+    return is_ndjson(request) ? config->batch_bytes_max : config->record_bytes_max;
+}
+
+size_t append_body_bytes_max(const struct request *request)
+{
+    size_t max = plain_bytes_max(request);
+    return is_compressed(request) ? max + GZIP_MORE_BYTES(max) : max;
+}
+
+static void refuse_record_size(struct request *request)
+{
+    uint32_t max = request->api->config.record_bytes_max;
+    response_problem_number(&request->response, PROBLEM_RECORD_TOO_LARGE, "record_bytes_max", max,
+                            "A record has at most %" PRIu32
+                            " bytes here. Split it, or start the service with a larger "
+                            "--max-record-bytes.",
+                            max);
+}
+
+void append_refuse_size(struct request *request)
+{
+    uint32_t max = request->api->config.batch_bytes_max;
+    if (!is_ndjson(request)) {
+        refuse_record_size(request);
+        return;
     }
-    char etag[ETAG_BYTES];
-    etag_print(etag, request->wal, request->token.begin);
-    response_header(response, "Location", "/logs/%s/records/%" PRIu64, request->log,
-                    request->token.begin);
-    response_header(response, "ETag", "%s", etag);
+    response_problem_number(&request->response, PROBLEM_BATCH_TOO_LARGE, "batch_bytes_max", max,
+                            "A batch has at most %" PRIu32 " bytes here. Send it in parts.", max);
 }
+
+/* ---- what is asked for ---- */
+
+static bool refuse_header(struct request *request, enum http_known known, const char *advice)
+{
+    response_problem(&request->response, PROBLEM_BAD_HEADER, "%s: %s", gate_header_name(known),
+                     advice);
+    return false;
+}
+
+static bool read_ack(struct request *request)
+{
+    const char *ack = target_parameter(&request->target, "ack");
+    request->append.unheard = ack && strcmp(ack, "none") == 0;
+    if (!ack || request->append.unheard || strcmp(ack, "committed") == 0)
+        return true;
+    response_problem(&request->response, PROBLEM_BAD_PARAMETER,
+                     "\"ack\" is \"committed\", to be answered when the append is durable, or "
+                     "\"none\", to be answered at once.");
+    return false;
+}
+
+/* RFC 7240: the first of contradicting preferences counts, and an unknown one is no error. */
+static bool prefers_minimal(const char *preferences)
+{
+    while (preferences && *preferences) {
+        preferences += strspn(preferences, " \t,");
+        size_t bytes = strcspn(preferences, " \t,;");
+        if (bytes == 14 && strncasecmp(preferences, "return=minimal", 14) == 0)
+            return true;
+        if (bytes >= 7 && strncasecmp(preferences, "return=", 7) == 0)
+            return false;
+        preferences += strcspn(preferences, ",");
+    }
+    return false;
+}
+
+/* 1 to IDEMPOTENCY_ID_BYTES_MAX bytes of printable ASCII. */
+static bool is_id(const char *text)
+{
+    size_t bytes = 0;
+    while (text[bytes] >= 0x20 && text[bytes] <= 0x7e)
+        bytes++;
+    return !text[bytes] && bytes >= 1 && bytes <= IDEMPOTENCY_ID_BYTES_MAX;
+}
+
+/* Digits, leading zeros and all: that is how producers of the Durable Streams protocol may write. */
+static bool read_producer_number(struct request *request, enum http_known known,
+                                 uint64_t *ret_number)
+{
+    const char *text = header(request, known);
+    uint64_t number = 0;
+    bool fine = *text;
+    for (; *text && fine; text++) {
+        fine = *text >= '0' && *text <= '9';
+        number = number * 10 + (uint64_t)(*text - '0');
+        fine = fine && number <= PRODUCER_NUMBER_MAX;
+    }
+    *ret_number = number;
+    return fine ||
+           refuse_header(request, known, "a decimal number from 0 to 9007199254740991 (2^53 - 1).");
+}
+
+static bool read_idempotency(struct request *request)
+{
+    struct idempotency *idempotency = &request->append.idempotency;
+    const char *key = header(request, HTTP_IDEMPOTENCY_KEY);
+    const char *id = header(request, HTTP_PRODUCER_ID);
+    const char *epoch = header(request, HTTP_PRODUCER_EPOCH);
+    const char *seq = header(request, HTTP_PRODUCER_SEQ);
+
+    if (!key && !id && !epoch && !seq)
+        return true;
+    if (key && (id || epoch || seq))
+        return refuse_header(request, HTTP_IDEMPOTENCY_KEY,
+                             "there together with headers of a producer. Send one or the other.");
+    if (!key && (!id || !epoch || !seq))
+        return refuse_header(request, HTTP_PRODUCER_ID,
+                             "it comes together with Producer-Epoch and Producer-Seq, or all three "
+                             "stay away.");
+    idempotency->kind = key ? IDEMPOTENCY_KEY : IDEMPOTENCY_PRODUCER;
+    idempotency->id = key ? key : id;
+    if (!is_id(idempotency->id))
+        return refuse_header(request, key ? HTTP_IDEMPOTENCY_KEY : HTTP_PRODUCER_ID,
+                             "1 to 255 printable characters of ASCII.");
+    return key || (read_producer_number(request, HTTP_PRODUCER_EPOCH, &idempotency->epoch) &&
+                   read_producer_number(request, HTTP_PRODUCER_SEQ, &idempotency->seq));
+}
+
+static bool read_wishes(struct request *request)
+{
+    const char *condition = header(request, HTTP_IF_MATCH);
+    request->append.minimal = prefers_minimal(header(request, HTTP_PREFER));
+    if (!read_ack(request) || !read_idempotency(request))
+        return false;
+    if (condition && !etag_list_is_valid(condition))
+        return refuse_header(request, HTTP_IF_MATCH,
+                             "send the offset that the append is to get, in double quotes and "
+                             "behind the log's id or alone, such as \"42\"; or * for a log that is "
+                             "there already.");
+    return true;
+}
+
+/* ---- the records ---- */
+
+/* They point into the body, or into what it was inflated to. The log copies them when they are
+ * queued, so all of this is gone before anything else is served: of inflated bodies there is never
+ * more than one. */
+struct load {
+    struct wal_record one;
+    struct ndjson many;
+    char *inflated;
+    const struct wal_record *records;
+    size_t count;
+    uint64_t bytes;
+};
+
+static void load_done(struct load *load)
+{
+    free(load->many.records);
+    free(load->inflated);
+}
+
+static bool refuse_empty(struct request *request)
+{
+    if (is_ndjson(request))
+        response_problem(&request->response, PROBLEM_EMPTY_RECORD,
+                         "Send at least one line that is not empty: each is a record.");
+    else
+        response_problem(&request->response, PROBLEM_EMPTY_RECORD, NULL);
+    return false;
+}
+
+static bool refuse_memory(struct request *request)
+{
+    response_problem(&request->response, PROBLEM_NO_MEMORY, NULL);
+    return false;
+}
+
+static bool inflate_body(struct request *request, struct load *load, size_t *ret_bytes)
+{
+    switch (inflate_gzip(request->body, request->body_bytes, plain_bytes_max(request),
+                         &load->inflated, ret_bytes)) {
+    case 0: return true;
+    case -EMSGSIZE: append_refuse_size(request); return false;
+    case -ENOMEM: return refuse_memory(request);
+    default: response_problem(&request->response, PROBLEM_BAD_ENCODING, NULL); return false;
+    }
+}
+
+static bool split_lines(struct request *request, const char *body, size_t bytes, struct load *load)
+{
+    switch (ndjson_split(body, bytes, request->api->config.record_bytes_max, &load->many)) {
+    case 0: break;
+    case -ENODATA: return refuse_empty(request);
+    case -ENOMEM: return refuse_memory(request);
+    case -EMSGSIZE: refuse_record_size(request); return false;
+    default:
+        response_problem_number(&request->response, PROBLEM_BATCH_TOO_LARGE, "batch_records_max",
+                                WAL_APPEND_RECORDS_MAX,
+                                "A batch has at most %u records. Send it in parts.",
+                                WAL_APPEND_RECORDS_MAX);
+        return false;
+    }
+    load->records = load->many.records;
+    load->count = load->many.count;
+    load->bytes = load->many.bytes;
+    return true;
+}
+
+static bool read_records(struct request *request, struct load *load)
+{
+    const char *body = request->body;
+    size_t bytes = request->body_bytes;
+    if (bytes > 0 && is_compressed(request)) {
+        if (!inflate_body(request, load, &bytes))
+            return false;
+        body = load->inflated;
+    }
+    if (bytes == 0)
+        return refuse_empty(request);
+    if (request->append.idempotency.kind == IDEMPOTENCY_KEY)
+        digest_of(request->append.idempotency.body, is_ndjson(request) ? 'n' : 'r', body, bytes);
+    if (is_ndjson(request))
+        return split_lines(request, body, bytes, load);
+
+    load->one = (struct wal_record){.data = body, .size = bytes};
+    load->records = &load->one;
+    load->count = 1;
+    load->bytes = bytes;
+    return true;
+}
+
+/* ---- the log ---- */
+
+/* A request that cannot succeed on a new log makes none. */
+static bool may_create(const struct request *request)
+{
+    const struct idempotency *idempotency = &request->append.idempotency;
+    return request->api->config.auto_create && !header(request, HTTP_IF_MATCH) &&
+           !(idempotency->kind == IDEMPOTENCY_PRODUCER && idempotency->seq > 0);
+}
+
+static void refuse_missing(struct request *request)
+{
+    if (header(request, HTTP_IF_MATCH))
+        say_moved(request);
+    else if (!request->api->config.auto_create)
+        response_problem(&request->response, PROBLEM_LOG_NOT_FOUND,
+                         "Appends do not make logs here: make it with PUT first.");
+    else
+        say_gap(request); /* number 0 would make the log */
+}
+
+static bool open_log(struct request *request)
+{
+    int rc =
+        store_get(request->api->config.store, request->log, may_create(request), &request->wal);
+    if (rc == -ENOENT)
+        refuse_missing(request);
+    else if (rc < 0)
+        request_fail(request, WHEN_OPENING, rc);
+    return rc == 0;
+}
+
+static enum progress give_back(struct request *request)
+{
+    store_put(request->api->config.store, TAKE(request->wal));
+    return PROGRESS_ANSWERED;
+}
+
+/* ---- answers that rest on an append in flight ---- */
+
+static enum progress say_now(struct request *request, int fate)
+{
+    if (fate == 0)
+        request->append.say(request);
+    else
+        request_fail(request, WHEN_COMMITTED, fate);
+    return PROGRESS_ANSWERED;
+}
+
+static void finish_resting(struct request *request)
+{
+    /* The barrier may have been refused although what the answer rests on was not. */
+    struct wal_token rests_on = request->append.rests_on;
+    say_now(request, rests_on.ticket > 0 ? wal_poll(request->wal, rests_on) : request->status);
+    request_waited(request);
+}
+
+/* Says it once everything that is queued now is decided. */
+static enum progress rest(struct request *request)
+{
+    request_wait(request, finish_resting);
+    int rc = wal_flush_async(request->wal, &request->handler);
+    if (rc < 0)
+        request_wait_refused(request, rc);
+    return PROGRESS_WAITING;
+}
+
+/* Says it once `rests_on` is durable. */
+static enum progress say_resting(struct request *request, struct wal_token rests_on,
+                                 void (*say)(struct request *request))
+{
+    request->append.say = say;
+    request->append.rests_on = rests_on;
+    int fate = wal_poll(request->wal, rests_on);
+    if (fate == -EINPROGRESS)
+        return rest(request);
+    say_now(request, fate);
+    return give_back(request);
+}
+
+/* ---- what stands against appending ---- */
+
+static void (*words_of(enum judgement judgement))(struct request *request)
+{
+    switch (judgement) {
+    case JUDGED_NEW: break;
+    case JUDGED_REPEAT: return say_committed;
+    case JUDGED_OLD: return say_already;
+    case JUDGED_OTHER_BODY: return say_other_body;
+    case JUDGED_STALE_EPOCH: return say_stale_epoch;
+    case JUDGED_LATE_START: return say_late_start;
+    case JUDGED_GAP: return say_gap;
+    case JUDGED_TOO_MANY: return say_too_many_producers;
+    }
+    return NULL;
+}
+
+/* The log's settings want every append to be durable before it is answered. */
+static bool has_floor(struct wal *wal, struct wal_token *ret_rests_on)
+{
+    static const char key[] = "s:durability", floor[] = "committed";
+    char value[sizeof(floor)];
+    size_t bytes;
+    return wal_state_get(wal, key, sizeof(key) - 1, value, sizeof(value), &bytes, ret_rests_on) ==
+               0 &&
+           bytes == sizeof(floor) - 1 && memcmp(value, floor, bytes) == 0;
+}
+
+/* Whether the log ends where If-Match has it. */
+static bool is_expected(const struct request *request, uint64_t next_offset)
+{
+    const char *list = header(request, HTTP_IF_MATCH);
+    if (!list || etag_list_is_any(list))
+        return true;
+    char etag[ETAG_BYTES];
+    etag_print(etag, request->wal, next_offset);
+    if (etag_list_has(list, etag))
+        return true;
+    snprintf(etag, sizeof(etag), "\"%" PRIu64 "\"", next_offset);
+    return etag_list_has(list, etag);
+}
+
+/* True: append it. Else it is answered, or will be: *ret_progress. */
+static bool is_to_be_appended(struct request *request, enum progress *ret_progress)
+{
+    struct append *append = &request->append;
+    struct verdict *verdict = &append->verdict;
+    int rc = idempotency_judge(request->wal, &append->idempotency, verdict);
+    if (rc < 0) {
+        request_fail(request, WHEN_OPENING, rc);
+        *ret_progress = give_back(request);
+        return false;
+    }
+    if (verdict->judgement != JUDGED_NEW) {
+        append->replayed = verdict->judgement == JUDGED_REPEAT || verdict->judgement == JUDGED_OLD;
+        append->appended = verdict->appended;
+        *ret_progress = say_resting(request, verdict->rests_on, words_of(verdict->judgement));
+        return false;
+    }
+    struct wal_token floor;
+    if (append->unheard && has_floor(request->wal, &floor)) {
+        *ret_progress = say_resting(request, floor, say_floor);
+        return false;
+    }
+    return true;
+}
+
+/* ---- appending ---- */
 
 static void finish_append(struct request *request)
 {
+    must(request->token.begin == request->append.appended.begin);
     if (request->status == 0)
-        answer_receipt(request);
+        say_committed(request);
     else
         request_fail(request, WHEN_COMMITTED, request->status);
-    store_put(request->api->config.store, TAKE(request->wal));
-    request->api->appends_waiting--;
+    request_waited(request);
 }
 
-/* The append was refused at once, after the connection had been suspended for it. */
-static void finish_refused(struct request *request)
+/* An append that nobody waits for any more. */
+struct unheard {
+    struct wal_handler handler;
+    struct api *api;
+    struct wal *wal;
+};
+
+static void unheard_done(struct wal_handler *handler, struct wal_token token, int status)
 {
-    request_fail(request, WHEN_APPENDING, request->status);
-    store_put(request->api->config.store, TAKE(request->wal));
-    request->api->appends_waiting--;
+    struct unheard *unheard = container_of(handler, struct unheard, handler);
+    struct api *api = unheard->api;
+    if (status < 0) {
+        struct api_event event = {"unheard_append_failed", wal_name(unheard->wal), status};
+        api->config.tell(api->config.context, &event);
+    }
+    api_log_moved(api, unheard->wal);
+    store_put(api->config.store, unheard->wal);
+    api->appends_unheard--;
+    free(unheard);
+}
+
+static enum progress append_unheard(struct request *request, const struct load *load,
+                                    const struct wal_append_options *options)
+{
+    bool full = request->api->appends_unheard >= UNHEARD_MAX;
+    struct unheard *unheard = full ? NULL : malloc(sizeof(*unheard));
+    if (!unheard) {
+        request_fail(request, WHEN_APPENDING, full ? -EAGAIN : -ENOMEM);
+        return give_back(request);
+    }
+    *unheard = (struct unheard){{.done = unheard_done}, request->api, request->wal};
+    int rc = wal_append(request->wal, load->records, load->count, options, &unheard->handler, NULL);
+    if (rc < 0) {
+        free(unheard);
+        request_fail(request, WHEN_APPENDING, rc);
+        return give_back(request);
+    }
+    request->api->appends_unheard++;
+    say_queued(request);
+    request->wal = NULL; /* the handler's */
+    return PROGRESS_ANSWERED;
+}
+
+static enum progress append_heard(struct request *request, const struct load *load,
+                                  const struct wal_append_options *options)
+{
+    request_wait(request, finish_append);
+    int rc = wal_append(request->wal, load->records, load->count, options, &request->handler, NULL);
+    if (rc < 0)
+        request_wait_refused(request, rc);
+    return PROGRESS_WAITING;
 }
 
 enum progress answer_log_append(struct request *request)
 {
-    if (request->body_bytes == 0) {
-        response_problem(&request->response, PROBLEM_EMPTY_RECORD, NULL);
-        return PROGRESS_ANSWERED;
-    }
-    int rc = store_get(request->api->config.store, request->log, true, &request->wal);
-    if (rc < 0)
-        return request_fail(request, WHEN_OPENING, rc);
+    CLEANUP(load_done) struct load load = {0};
+    struct append *append = &request->append;
+    enum progress progress = PROGRESS_ANSWERED;
+    append->begun_us = api_now_us();
+    if (!read_wishes(request) || !read_records(request, &load) || !open_log(request) ||
+        !is_to_be_appended(request, &progress))
+        return progress;
 
-    struct wal_record record = {.data = request->body, .size = request->body_bytes};
-    request->handler.done = append_done;
-    request->finish = finish_append;
-    request->api->appends_waiting++;
-    request->transport->suspend(request);
-    rc = wal_append(request->wal, &record, 1, NULL, &request->handler, NULL);
-    if (rc < 0) {
-        request->status = rc;
-        request->finish = finish_refused;
-        request->transport->resume(request);
+    struct wal_positions positions;
+    wal_positions(request->wal, &positions);
+    if (!is_expected(request, positions.next_offset)) {
+        append->say = say_moved;
+        if (positions.next_offset > positions.committed_offset)
+            return rest(request);
+        say_moved(request);
+        return give_back(request);
     }
-    return PROGRESS_WAITING;
+
+    /* Where it goes is known before it is queued, since all appends are queued by this thread. */
+    struct idempotency_updates updates;
+    append->appended =
+        (struct appended){positions.next_offset, (uint32_t)load.count, (uint32_t)load.bytes};
+    idempotency_updates(request->wal, &append->idempotency, &append->appended, &updates);
+    struct wal_append_options options = {.expected_offset = positions.next_offset,
+                                         .updates = updates.list,
+                                         .update_count = updates.count};
+    return append->unheard ? append_unheard(request, &load, &options)
+                           : append_heard(request, &load, &options);
 }

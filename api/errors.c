@@ -51,13 +51,40 @@ static const struct {
                                   "--max-record-bytes."},
     [PROBLEM_TARGET_TOO_LONG] = {414, "target-too-long", "The request target is too long", NULL},
     [PROBLEM_UNSUPPORTED_ENCODING] = {415, "unsupported-encoding",
-                                      "The body is encoded in a way this version does not read",
-                                      "Send the record as it is, without Content-Encoding."},
+                                      "The body is encoded in a way this request does not take",
+                                      "Send it as it is, without Content-Encoding. Bodies of "
+                                      "appends may be compressed, as Content-Encoding: gzip."},
     [PROBLEM_UNSUPPORTED_MEDIA_TYPE] = {415, "unsupported-media-type",
-                                        "This version takes one record a request",
-                                        "application/x-ndjson would say that the body holds many. "
-                                        "Send each record by itself, with any other Content-Type "
-                                        "or none."},
+                                        "The body is of a type this request does not take",
+                                        "Send it with a Content-Type that openapi.yaml names for "
+                                        "this request."},
+    [PROBLEM_BAD_ENCODING] = {400, "bad-encoding", "The body is not whole and sound gzip",
+                              "It is damaged, cut off, or followed by something else. Compress it "
+                              "again, or send it as it is, without Content-Encoding."},
+    [PROBLEM_STALE_EPOCH] = {403, "stale-epoch", "The producer has a newer epoch", NULL},
+    [PROBLEM_PRODUCER_GAP] = {409, "producer-gap", "An append before this one is missing", NULL},
+    [PROBLEM_TOO_MANY_PRODUCERS] =
+        {409, "too-many-producers", "The log knows as many producers as it can",
+         "Nothing was changed. It remembers each producer as long as the log is there, since it "
+         "would store the retries of a forgotten one twice. Give producers names that last: take "
+         "over from one that is gone by its name, with a higher Producer-Epoch and Producer-Seq 0. "
+         "Or append to another log."},
+    [PROBLEM_STATE_FULL] =
+        {409, "state-full", "The log remembers as much as it can",
+         "Nothing was changed. What it remembers of settings, producers and idempotency keys has "
+         "reached its limit. Send the append without those headers, or to another log."},
+    [PROBLEM_DURABILITY_FLOOR] =
+        {409, "durability-floor", "The log takes no appends with less durability",
+         "Nothing was changed. Its settings want every append to be durable before it is answered: "
+         "send it without ack=none."},
+    [PROBLEM_PRECONDITION] = {412, "precondition-failed", "The log is not where If-Match has it",
+                              NULL},
+    [PROBLEM_BATCH_TOO_LARGE] = {413, "batch-too-large", "The batch is too large",
+                                 "Send it in parts."},
+    [PROBLEM_KEY_REUSED] =
+        {422, "idempotency-key-reused", "This Idempotency-Key came with another body",
+         "Nothing was changed. A key stands for one append and its retries: send what is new with a "
+         "new key."},
     [PROBLEM_UNKNOWN_HOST] =
         {421, "unknown-host", "The service does not go by this name",
          "On a loopback address it answers to loopback names only, so that no web "
@@ -67,8 +94,9 @@ static const struct {
                                   "The request has too many headers, or too long ones", NULL},
     [PROBLEM_OUTCOME_UNKNOWN] = {500, "outcome-unknown", "The disk failed while this was written",
                                  "Whether the record is durable cannot be told: it may appear, "
-                                 "whole, once the log is opened again, so sending it again may "
-                                 "store it twice. The log takes no appends until an operator has "
+                                 "whole, once the log is opened again. Sending it again may store "
+                                 "it twice, unless it has an Idempotency-Key or the headers of a "
+                                 "producer. The log takes no appends until an operator has "
                                  "looked at the disk and restarted the service."},
     [PROBLEM_RECORD_DAMAGED] = {500, "record-damaged", "The record is damaged on the disk",
                                 "Restore it from a backup."},
@@ -111,6 +139,7 @@ static const struct {
     {-EMFILE, PROBLEM_TOO_MANY_FILES}, {-ENFILE, PROBLEM_TOO_MANY_FILES},
     {-ESHUTDOWN, PROBLEM_STOPPING},    {-ENOSPC, PROBLEM_NO_SPACE},
     {-EDQUOT, PROBLEM_NO_SPACE},       {-EPROTONOSUPPORT, PROBLEM_NEWER_FORMAT},
+    {-E2BIG, PROBLEM_STATE_FULL},
 };
 
 enum problem problem_of_errno(enum moment moment, int error)

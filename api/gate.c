@@ -233,6 +233,11 @@ bool gate_is_media_type(const char *value, const char *type)
     return strncasecmp(value, type, bytes) == 0 && (!value[bytes] || strchr("; \t", value[bytes]));
 }
 
+bool gate_is_gzip(const char *value)
+{
+    return strcasecmp(value, "gzip") == 0 || strcasecmp(value, "x-gzip") == 0;
+}
+
 bool gate_admits(const struct gate_config *config, const struct http_head *head,
                  struct gate_facts *ret_facts, struct response *ret_refusal)
 {

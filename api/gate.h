@@ -31,6 +31,9 @@ const char *gate_header_name(enum http_known header);
 /* Whether a value of Content-Type or a part of Accept names this media type; parameters are free. */
 bool gate_is_media_type(const char *value, const char *type);
 
+/* Whether a value of Content-Encoding is gzip, by either of its names. */
+bool gate_is_gzip(const char *value);
+
 /* False: refused, and the response says why; the connection cannot be used any further. */
 bool gate_admits(const struct gate_config *config, const struct http_head *head,
                  struct gate_facts *ret_facts, struct response *ret_refusal);

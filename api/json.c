@@ -98,12 +98,21 @@ void json_add_problem(struct text *text, const struct json_problem *problem)
 
 void json_add_receipt(struct text *text, const struct json_receipt *receipt)
 {
-    text_format(text, "{\"log\":\"%s\",\"offset\":%" PRIu64, receipt->log, receipt->token.begin);
-    text_format(text, ",\"count\":%" PRIu64 ",\"next_offset\":%" PRIu64,
-                receipt->token.end - receipt->token.begin, receipt->token.end);
-    text_format(text, ",\"committed_offset\":%" PRIu64 ",\"durability\":\"%s\",\"bytes\":%zu}\n",
-                receipt->committed_offset, receipt->is_volatile ? "volatile" : "committed",
-                receipt->bytes);
+    text_format(text, "{\"log\":\"%s\",\"offset\":%" PRIu64, receipt->log, receipt->offset);
+    text_format(text, ",\"count\":%" PRIu64 ",\"next_offset\":%" PRIu64, receipt->count,
+                receipt->offset + receipt->count);
+    text_format(text,
+                ",\"committed_offset\":%" PRIu64 ",\"durability\":\"%s\",\"bytes\":%" PRIu64 "}\n",
+                receipt->committed_offset, receipt->durability, receipt->bytes);
+}
+
+void json_add_duplicate(struct text *text, const char *log, uint64_t committed_offset,
+                        const char *durability)
+{
+    text_format(text,
+                "{\"log\":\"%s\",\"duplicate\":true,\"committed_offset\":%" PRIu64
+                ",\"durability\":\"%s\"}\n",
+                log, committed_offset, durability);
 }
 
 static void add_timestamp(struct text *text, uint64_t timestamp_ns)

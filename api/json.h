@@ -20,13 +20,16 @@ void json_add_problem(struct text *text, const struct json_problem *problem);
 
 struct json_receipt {
     const char *log;
-    struct wal_token token;
+    uint64_t offset, count, bytes;
     uint64_t committed_offset;
-    bool is_volatile;
-    size_t bytes;
+    const char *durability; /* "committed", "none" or "volatile" */
 };
 
 void json_add_receipt(struct text *text, const struct json_receipt *receipt);
+
+/* Of an append that an earlier one made, of which nothing else is known any more. */
+void json_add_duplicate(struct text *text, const char *log, uint64_t committed_offset,
+                        const char *durability);
 
 /* A record as one line: its bytes as text if they are UTF-8, else in base64. */
 void json_add_record_line(struct text *text, const struct wal_entry *entry);

@@ -6,6 +6,7 @@
 #define API_REQUEST_H
 
 #include "api/api.h"
+#include "api/append.h"
 #include "api/errors.h"
 #include "api/gate.h"
 #include "api/response.h"
@@ -70,6 +71,9 @@ struct request {
     struct wal_handler handler;
     struct wal_token token;
     int status;
+    uint64_t decided_us; /* when the news came, on the monotonic clock */
+
+    struct append append;
 };
 
 /* The request is all zero. */
@@ -113,6 +117,7 @@ struct api {
     bool draining;
     uint64_t begun_us;
     uint64_t requests, in_progress, appends_waiting;
+    uint64_t appends_unheard; /* answered already, and not decided yet */
 };
 
 /* Answers with what a negative errno means, and tells the operator if it is grave. */
@@ -120,11 +125,31 @@ enum progress request_fail(struct request *request, enum moment moment, int erro
 
 uint64_t api_uptime_us(const struct api *api);
 
+/* Microseconds of the monotonic clock, which the store goes by too. */
+uint64_t api_now_us(void);
+
+/* Waiting for a commit of request->wal, which the request holds. In this order:
+ *
+ *   request_wait()     before anything is queued; then queue with &request->handler
+ *   request_wait_refused()  if nothing was queued: answers with what the error means
+ *   finish()           is called once it is decided: makes the response by request->status ...
+ *   request_waited()   ... and calls this last, which gives the log back */
+void request_wait(struct request *request, void (*finish)(struct request *request));
+void request_wait_refused(struct request *request, int error);
+void request_waited(struct request *request);
+
+/* The most that is read of the body of an append. */
+size_t append_body_bytes_max(const struct request *request);
+/* The body of an append is larger than that. */
+void append_refuse_size(struct request *request);
+
 /* One for each route. */
 enum progress answer_log_append(struct request *request);
 enum progress answer_log_delete(struct request *request);
 enum progress answer_log_offsets(struct request *request);
 enum progress answer_log_stats(struct request *request);
+enum progress answer_log_sync(struct request *request);
+enum progress answer_log_trim(struct request *request);
 enum progress answer_logs(struct request *request);
 enum progress answer_record(struct request *request);
 enum progress answer_records(struct request *request);

@@ -7,7 +7,7 @@
 
 #include "api/text.h"
 
-#define RESPONSE_HEADERS_MAX 8
+#define RESPONSE_HEADERS_MAX 12
 
 struct response {
     unsigned status; /* 0: none yet */

@@ -200,6 +200,7 @@ static int open_api(struct server *server)
         .store = server->store,
         .version = WALD_VERSION,
         .record_bytes_max = config->record_bytes_max,
+        .auto_create = true,
         .is_volatile = server->is_volatile,
         .hosts = config->hosts,
         .host_count = config->host_count,
