@@ -67,7 +67,12 @@ int api_new(struct api **ret_api, const struct api_config *config)
     must(config->batch_bytes_max <= WAL_APPEND_BYTES_MAX);
     if (config->batch_bytes_max == 0)
         api->config.batch_bytes_max = WAL_APPEND_BYTES_MAX;
-    api->gate = (struct gate_config){config->hosts, config->host_count, config->any_host};
+    api->gate = (struct gate_config){
+        .hosts = config->hosts,
+        .host_count = config->host_count,
+        .any_host = config->any_host,
+        .header_bytes_max = config->header_bytes_max,
+    };
     api->begun_us = api_now_us();
     *ret_api = api;
     return 0;

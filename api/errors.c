@@ -42,6 +42,10 @@ static const struct {
                                   NULL},
     [PROBLEM_METHOD_NOT_ALLOWED] = {405, "method-not-allowed", "This path has no such method",
                                     "The Allow header lists the methods it has."},
+    [PROBLEM_TIMEOUT] = {408, "timeout", "The request did not arrive in time",
+                         "Nothing was changed. Send it again, whole and without long pauses, or in "
+                         "smaller parts; --header-timeout and --body-timeout say how long it may "
+                         "take."},
     [PROBLEM_CONFLICT] = {409, "conflict", "The log is not in the state the request wants",
                           "Ask for its offsets, and decide anew."},
     [PROBLEM_TRIMMED] = {410, "trimmed", "The record was trimmed away",

@@ -102,9 +102,10 @@ static bool target_is_fine(const struct http_head *head, struct response *refusa
 }
 
 /* Collects the known headers, and sees that every header is well-formed. */
-static bool sort_headers(const struct http_head *head, const char *known[HTTP_KNOWN_COUNT],
-                         struct response *refusal)
+static bool sort_headers(const struct gate_config *config, const struct http_head *head,
+                         const char *known[HTTP_KNOWN_COUNT], struct response *refusal)
 {
+    size_t bytes_max = config->header_bytes_max ? config->header_bytes_max : HTTP_HEADERS_BYTES_MAX;
     if (head->header_count > HTTP_HEADERS_MAX) {
         response_problem(refusal, PROBLEM_TOO_MANY_HEADERS, "At most %d headers are read.",
                          HTTP_HEADERS_MAX);
@@ -129,11 +130,12 @@ static bool sort_headers(const struct http_head *head, const char *known[HTTP_KN
             known[k] = header->value;
         }
     }
-    if (bytes > HTTP_HEADERS_BYTES_MAX) {
+    if (bytes > bytes_max) {
         response_problem(refusal, PROBLEM_TOO_MANY_HEADERS,
-                         "The headers are too long together: %d bytes are read, and each header "
-                         "counts %d besides its own.",
-                         HTTP_HEADERS_BYTES_MAX, HTTP_HEADER_OWN_BYTES);
+                         "The headers are too long together: %zu bytes are read, and each header "
+                         "counts %d besides its own. Send fewer, or start the service with a "
+                         "larger --max-header-bytes.",
+                         bytes_max, HTTP_HEADER_OWN_BYTES);
         return false;
     }
     return true;
@@ -245,7 +247,7 @@ bool gate_admits(const struct gate_config *config, const struct http_head *head,
     const char **known = facts.headers;
 
     ret_refusal->close = true;
-    if (!target_is_fine(head, ret_refusal) || !sort_headers(head, known, ret_refusal) ||
+    if (!target_is_fine(head, ret_refusal) || !sort_headers(config, head, known, ret_refusal) ||
         !framing_is_clear(head, &facts, ret_refusal) ||
         !host_is_fine(config, head, known[HTTP_HOST], ret_refusal))
         return false;

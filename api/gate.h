@@ -14,6 +14,7 @@ struct gate_config {
     const char *const *hosts;
     unsigned host_count;
     bool any_host;
+    uint32_t header_bytes_max; /* 0: HTTP_HEADERS_BYTES_MAX */
 };
 
 /* What the headers say, once they say only one thing. Strings point into the head. */

@@ -43,9 +43,10 @@ enum http_known {
 #define HTTP_HEADERS_MAX 64
 #define HTTP_TARGET_BYTES_MAX 1024
 
-/* All headers together, each counted with some room for itself. The library keeps the head of a
- * request and that of its answer in one piece of memory: what is larger could be read, but no longer
- * be answered, and an append would be durable without anybody being told. */
+/* All headers together, each counted with some room for itself, unless configured otherwise. The
+ * library keeps the head of a request and that of its answer in one piece of memory: what is larger
+ * could be read, but no longer be answered, and an append would be durable without anybody being
+ * told. */
 #define HTTP_HEADERS_BYTES_MAX 6144
 #define HTTP_HEADER_OWN_BYTES 64
 

@@ -13,26 +13,50 @@
  *
  * An append is decided by the store's committer, which this thread drives too. Its handler only
  * puts the exchange on the list `decided`; mhd_run() resumes all of them together. A resume from any
- * other thread would be lost by 0.9.75. While suspended, a connection has no timeout, and stopping
- * the library would abort the process: so the loop does not close before all have been answered.
+ * other thread would be lost by 0.9.75. Stopping the library while a connection is suspended would
+ * abort the process: so the loop does not close before all have been answered.
+ *
+ * The library's own time-out only measures silence, and whoever drips a byte now and then is never
+ * cut off by it. So it is off, and each connection has a deadline (deadline.h) for what its client
+ * has to do next: the head of a request, its body, taking the answer, the next request. While it
+ * waits for us, suspended, it has none. The library has no call to close a connection: we shut its
+ * socket down, the library sees that as any other end, and closes.
  */
 #include "api/mhd.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "api/deadline.h"
+#include "api/errors.h"
 #include "api/request.h"
+#include "api/text.h"
 #include "wal/base.h"
 
-/* The library clears this much for every request; bodies pass through it in pieces. */
-#define CONNECTION_BYTES 8192
+/* Beside the headers: the request line, and the head of the answer. The library clears all of it for
+ * every request; bodies pass through it in pieces. */
+#define CONNECTION_OWN_BYTES 2048
+
+/* How strictly requests are read, in the words of newer versions of the library and of older ones.
+ * 1 is as strict as a server for everybody can be. */
+#if MHD_VERSION >= 0x00097701
+#define STRICTNESS MHD_OPTION_CLIENT_DISCIPLINE_LVL
+#else
+#define STRICTNESS MHD_OPTION_STRICT_FOR_CLIENT
+#endif
 
 /* Rounds of mhd_run() before the loop looks after the committer again. */
 #define ROUNDS_MAX 8
+
+/* An answer of this size goes into the buffers of the kernel, whether or not the client takes it. */
+#define SMALL_ANSWER_BYTES (16u << 10)
 
 /* What is read of a body after it has been refused, in the hope of its end. */
 #define REFUSED_BODY_BYTES_MAX (4u << 20)
@@ -46,9 +70,18 @@ enum stage {
     STAGE_ANSWERED, /* the response has been handed over */
 };
 
+/* A connection, from its beginning to its end. */
+struct client {
+    struct mhd *mhd;
+    struct MHD_Connection *connection;
+    struct deadline deadline;
+    bool is_over; /* it has been told so, and nothing it sent is acted on any more */
+};
+
 struct exchange {
     struct request request;
     struct mhd *mhd;
+    struct client *client;
     struct MHD_Connection *connection;
     enum stage stage;
     struct exchange *next_decided;
@@ -56,6 +89,7 @@ struct exchange {
     char *body;
     size_t body_capacity;
     uint64_t swallowed_bytes;
+    size_t answer_bytes; /* of the body that has been handed over */
 
     size_t target_bytes;
     char target[]; /* raw; taken apart by request_begin() */
@@ -66,7 +100,13 @@ struct mhd {
     struct api *api;
     int poll_fd;
     uint64_t body_bytes_total, body_bytes;
+    uint64_t answer_bytes_total, answer_bytes;
+    unsigned suspended;
     bool quiesced;
+    bool vacancy; /* a connection has been closed: the library looks for another when it is run */
+
+    struct deadlines deadlines;
+    uint64_t wait_us; /* what mhd_run() returned last */
 
     struct exchange *decided, **decided_end; /* in the order of decision */
 };
@@ -78,6 +118,8 @@ static void suspend(struct request *request)
     struct exchange *exchange = container_of(request, struct exchange, request);
     must(exchange->stage == STAGE_BODY);
     exchange->stage = STAGE_WAITING;
+    exchange->mhd->suspended++;
+    deadline_clear(&exchange->mhd->deadlines, &exchange->client->deadline);
     MHD_suspend_connection(exchange->connection);
 }
 
@@ -99,9 +141,114 @@ static void resume_decided(struct mhd *mhd)
     mhd->decided_end = &mhd->decided;
     while (exchange) {
         struct exchange *next = exchange->next_decided;
+        mhd->suspended--;
         MHD_resume_connection(exchange->connection);
         exchange = next;
     }
+}
+
+/* ---- the life of a connection ---- */
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    must(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+static int socket_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    must(info && info->connect_fd >= 0);
+    return info->connect_fd;
+}
+
+static void client_began(struct mhd *mhd, struct MHD_Connection *connection, void **context)
+{
+    struct client *client = calloc(1, sizeof(*client));
+    if (!client) { /* seen as an end by the library when it first looks at the connection */
+        shutdown(socket_of(connection), SHUT_RDWR);
+        return;
+    }
+    client->mhd = mhd;
+    client->connection = connection;
+    deadline_set(&mhd->deadlines, &client->deadline, DEADLINE_HEAD);
+    *context = client;
+}
+
+static void connection_changed(void *argument, struct MHD_Connection *connection, void **context,
+                               enum MHD_ConnectionNotificationCode what)
+{
+    struct mhd *mhd = argument;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        client_began(mhd, connection, context);
+        return;
+    }
+    /* The library only listens again when it is run, and nothing else may wake it. */
+    mhd->vacancy = true;
+    struct client *client = TAKE(*context);
+    if (client)
+        deadline_clear(&mhd->deadlines, &client->deadline);
+    free(client);
+}
+
+static struct client *client_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+/* The library takes no answer while a request is arriving, so this one goes past it: it has written
+ * nothing then. The one exception is a refusal of its own, and what that left unsent is looked for. */
+static void refuse_late(int fd)
+{
+    CLEANUP(text_done) struct text out = {0};
+    struct response response = {0};
+    struct tm utc;
+    char date[64];
+    time_t now = time(NULL);
+    int unsent = 0;
+
+    if (ioctl(fd, SIOCOUTQ, &unsent) < 0 || unsent > 0)
+        return;
+    gmtime_r(&now, &utc);
+    strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
+    response_problem(&response, PROBLEM_TIMEOUT, NULL);
+    text_format(&out, "HTTP/1.1 %u Request Timeout\r\nDate: %s\r\nConnection: close\r\n",
+                response.status, date);
+    for (unsigned i = 0; i < response.header_count; i++)
+        text_format(&out, "%s: %s\r\n", response.headers[i].name, response.headers[i].value);
+    text_format(&out,
+                "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+                "Content-Length: %zu\r\n\r\n",
+                response.body_bytes);
+    text_add(&out, response.body, response.body_bytes);
+    if (!out.failed)
+        (void)send(fd, out.data, out.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+    response_clear(&response);
+}
+
+static void cut_off(struct client *client, enum deadline_kind kind)
+{
+    int fd = socket_of(client->connection);
+    client->is_over = true;
+    if (kind == DEADLINE_HEAD || kind == DEADLINE_BODY) {
+        refuse_late(fd);
+    } else if (kind == DEADLINE_ANSWER) {
+        /* What it does not take would otherwise stay in the kernel's memory for long. */
+        struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    }
+    shutdown(fd, SHUT_RDWR);
+}
+
+static void cut_off_late(struct mhd *mhd)
+{
+    struct deadline *deadline;
+    while ((deadline = deadlines_take(&mhd->deadlines)) != NULL)
+        cut_off(container_of(deadline, struct client, deadline), deadline->kind);
 }
 
 /* ---- the life of an exchange ---- */
@@ -110,13 +257,16 @@ static void resume_decided(struct mhd *mhd)
 static void *target_seen(void *argument, const char *target, struct MHD_Connection *connection)
 {
     struct mhd *mhd = argument;
+    struct client *client = client_of(connection);
     size_t bytes = target ? strlen(target) : 0;
     size_t kept = (size_t)min_u64(bytes, HTTP_TARGET_BYTES_MAX);
-    struct exchange *exchange = calloc(1, sizeof(*exchange) + kept + 1);
+    struct exchange *exchange = client ? calloc(1, sizeof(*exchange) + kept + 1) : NULL;
     if (!exchange)
         return NULL;
 
+    deadline_set(&mhd->deadlines, &client->deadline, DEADLINE_HEAD);
     exchange->mhd = mhd;
+    exchange->client = client;
     exchange->connection = connection;
     exchange->target_bytes = bytes;
     if (kept > 0)
@@ -142,6 +292,8 @@ static void finished(void *argument, struct MHD_Connection *connection, void **c
     if (exchange->stage == STAGE_DECIDED) /* resumed, and found to be gone: nobody to tell */
         request_finish(&exchange->request);
     *context = NULL;
+    deadline_set(&exchange->mhd->deadlines, &exchange->client->deadline, DEADLINE_IDLE);
+    exchange->mhd->answer_bytes -= exchange->answer_bytes;
     drop_body(exchange);
     request_close(&exchange->request);
     free(exchange);
@@ -168,10 +320,33 @@ static bool add_headers(struct MHD_Response *out, const struct exchange *exchang
     return fine;
 }
 
+/* Clients that do not take their answers cost no more than this. What has been done is told in any
+ * case, and an answer that nothing else stands in the way of is never refused for its size. */
+static void count_answer(struct exchange *exchange)
+{
+    struct mhd *mhd = exchange->mhd;
+    const struct route *route = exchange->request.route;
+    struct response *response = &exchange->request.response;
+    if (response->body_bytes > SMALL_ANSWER_BYTES && route && !route->changes &&
+        mhd->answer_bytes > 0 &&
+        mhd->answer_bytes + response->body_bytes > mhd->answer_bytes_total) {
+        response_clear(response);
+        response_problem(
+            response, PROBLEM_NO_MEMORY,
+            "Too many answers wait for clients that are slow to take them. Send the "
+            "request again after a moment; if that goes on, ask for less at a time, or "
+            "start the service with a larger --answer-memory.");
+    }
+    exchange->answer_bytes = response->body_bytes;
+    mhd->answer_bytes += response->body_bytes;
+}
+
 /* Hands the response over. Without memory to do so the connection is closed. */
 static enum MHD_Result answer(struct exchange *exchange)
 {
     struct response *response = &exchange->request.response;
+    count_answer(exchange);
+    deadline_set(&exchange->mhd->deadlines, &exchange->client->deadline, DEADLINE_ANSWER);
     struct MHD_Response *out = MHD_create_response_from_buffer(response->body_bytes, response->body,
                                                                MHD_RESPMEM_MUST_FREE);
     if (!out)
@@ -209,6 +384,7 @@ static enum MHD_Result begin(struct exchange *exchange, const char *method, cons
     head.target = exchange->target;
     head.target_bytes = exchange->target_bytes;
     head.header_count = 0;
+    deadline_set(&exchange->mhd->deadlines, &exchange->client->deadline, DEADLINE_BODY);
     MHD_get_connection_values_n(exchange->connection, MHD_HEADER_KIND, collect_header, &head);
 
     switch (request_begin(&exchange->request, &head, exchange->target)) {
@@ -273,7 +449,7 @@ static enum MHD_Result serve(void *argument, struct MHD_Connection *connection, 
                              size_t *body_bytes, void **context)
 {
     struct exchange *exchange = *context;
-    if (!exchange) /* there was no memory for it */
+    if (!exchange || exchange->client->is_over) /* there was no memory for it; or it is too late */
         return MHD_NO;
     if (exchange->stage == STAGE_HEAD)
         return begin(exchange, method, version);
@@ -313,10 +489,10 @@ static struct MHD_Daemon *start_daemon(struct mhd *mhd, const struct mhd_config 
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, serve, mhd,
         MHD_OPTION_LISTEN_SOCKET, config->listen_fd, MHD_OPTION_URI_LOG_CALLBACK, target_seen, mhd,
-        MHD_OPTION_NOTIFY_COMPLETED, finished, NULL, MHD_OPTION_UNESCAPE_CALLBACK, leave_as_is,
-        NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_LIMIT, config->connections_max,
-        MHD_OPTION_CONNECTION_TIMEOUT, config->idle_timeout_s, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, finished, NULL, MHD_OPTION_NOTIFY_CONNECTION,
+        connection_changed, mhd, MHD_OPTION_UNESCAPE_CALLBACK, leave_as_is, NULL, STRICTNESS, 1,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)config->header_bytes_max + CONNECTION_OWN_BYTES,
+        MHD_OPTION_CONNECTION_LIMIT, config->connections_max, MHD_OPTION_END);
 }
 
 int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *api)
@@ -326,6 +502,15 @@ int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *
         return -ENOMEM;
     mhd->api = api;
     mhd->body_bytes_total = config->body_bytes_total;
+    mhd->answer_bytes_total = config->answer_bytes_total;
+    deadlines_init(&mhd->deadlines,
+                   (const uint64_t[]){
+                       [DEADLINE_HEAD] = config->header_timeout_us,
+                       [DEADLINE_BODY] = config->body_timeout_us,
+                       [DEADLINE_ANSWER] = config->answer_timeout_us,
+                       [DEADLINE_IDLE] = config->idle_timeout_us,
+                   },
+                   now_us());
     mhd->decided_end = &mhd->decided;
     mhd->daemon = start_daemon(mhd, config);
     if (!mhd->daemon) { /* which has closed the socket or not, depending on the reason */
@@ -344,19 +529,35 @@ int mhd_poll_fd(const struct mhd *mhd)
     return mhd->poll_fd;
 }
 
+/* Whether the library has work that no descriptor tells of. */
+static bool is_pending(struct mhd *mhd)
+{
+    MHD_UNSIGNED_LONG_LONG left_ms;
+    return mhd->vacancy || (MHD_get_timeout(mhd->daemon, &left_ms) == MHD_YES && left_ms == 0);
+}
+
 uint64_t mhd_run(struct mhd *mhd)
 {
-    MHD_UNSIGNED_LONG_LONG left_ms = 0;
-    bool timer = true;
+    bool pending = true;
 
+    deadlines_look(&mhd->deadlines, now_us(), mhd->wait_us);
     resume_decided(mhd);
-    for (int round = 0; round < ROUNDS_MAX && timer && left_ms == 0; round++) {
+    for (int round = 0; round < ROUNDS_MAX && pending; round++) {
+        mhd->vacancy = false;
         must(MHD_run(mhd->daemon) == MHD_YES);
-        timer = MHD_get_timeout(mhd->daemon, &left_ms) == MHD_YES;
+        pending = is_pending(mhd);
     }
-    if (mhd->decided)
-        return 0; /* refused at once, or decided by a deletion that did the committer's work */
-    return timer ? left_ms * 1000 : UINT64_MAX;
+    deadlines_look(&mhd->deadlines, now_us(), 0);
+    cut_off_late(mhd);
+
+    /* What is decided already was refused at once, or by a deletion that did the committer's work. */
+    mhd->wait_us = pending || mhd->decided ? 0 : deadlines_wait_us(&mhd->deadlines);
+    return mhd->wait_us;
+}
+
+unsigned mhd_suspended(const struct mhd *mhd)
+{
+    return mhd->suspended;
 }
 
 void mhd_quiesce(struct mhd *mhd)
@@ -371,8 +572,8 @@ void mhd_close(struct mhd *mhd)
 {
     if (!mhd)
         return;
-    must(api_appends_waiting(mhd->api) == 0 && !mhd->decided);
+    must(mhd->suspended == 0);
     MHD_stop_daemon(mhd->daemon);
-    must(mhd->body_bytes == 0);
+    must(mhd->body_bytes == 0 && mhd->answer_bytes == 0);
     free(mhd);
 }

@@ -12,10 +12,17 @@
 struct mhd;
 
 struct mhd_config {
-    int listen_fd;             /* listening, non-blocking; to be left to this struct from now on */
-    unsigned connections_max;  /* further ones wait in the backlog */
-    unsigned idle_timeout_s;   /* a connection without traffic for so long is closed */
+    int listen_fd;            /* listening, non-blocking; to be left to this struct from now on */
+    unsigned connections_max; /* further ones wait in the backlog until one is closed */
+    uint32_t header_bytes_max;
     uint64_t body_bytes_total; /* of all bodies at a time; beyond it 503 */
+    uint64_t
+        answer_bytes_total; /* of all answers that are being taken; beyond it reading gets 503 */
+
+    /* What a client has to be done with in so long, or is cut off: the head of a request, from the
+     * connection's beginning or from its first line; the body, from the end of the head; taking the
+     * answer; and sending the next request. */
+    uint64_t header_timeout_us, body_timeout_us, answer_timeout_us, idle_timeout_us;
 };
 
 /* Errors, after which the process can only end: -ENOMEM; -EIO: libmicrohttpd does not start. */
@@ -31,7 +38,10 @@ uint64_t mhd_run(struct mhd *mhd);
 /* Takes no more connections and closes each one behind its next answer. */
 void mhd_quiesce(struct mhd *mhd);
 
-/* No append may be waiting any more; what else is under way is cut off. NULL is fine. */
+/* How many requests wait for the store: for the disk, or for records to come. */
+unsigned mhd_suspended(const struct mhd *mhd);
+
+/* None may be suspended any more; what else is under way is cut off. NULL is fine. */
 void mhd_close(struct mhd *mhd);
 
 #endif

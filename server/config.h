@@ -1,30 +1,77 @@
-/* The command line. */
+/*
+ * How the service is set up: flags go before the environment, that before a file, that before the
+ * defaults. Every field acts.
+ */
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
+#include "server/log.h"
 #include "wal/store.h"
 
-#define CONFIG_HOSTS_MAX 16
+#define CONFIG_NAMES_MAX 16
+#define CONFIG_SETTINGS_MAX 64
 
+struct config_names {
+    const char *names[CONFIG_NAMES_MAX];
+    unsigned count;
+};
+
+/* Where a value came from: the later, the stronger. */
+enum config_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENVIRONMENT, ORIGIN_FLAG };
+
+/* Sizes in bytes, times in microseconds. What each means, and its default, is in settings.c. */
 struct config {
-    const char *data;                    /* the data directory */
-    const char *listen;                  /* "address:port" */
-    enum store_io io;                    /* default: auto */
-    uint32_t record_bytes_max;           /* bytes, default 1 MiB */
-    bool allow_volatile;                 /* a data directory in memory is fine */
-    const char *hosts[CONFIG_HOSTS_MAX]; /* names to answer to */
-    unsigned host_count;
+    const char *file; /* NULL: none */
+    const char *data; /* the data directory */
+    const char *listen;
+    struct config_names hosts;
+    unsigned io;         /* enum store_io */
+    unsigned direct;     /* enum store_direct */
+    unsigned log_format; /* enum log_format */
+    bool allow_volatile, auto_create;
+    uint64_t record_bytes_max, batch_bytes_max, header_bytes_max;
+    uint64_t connections_max; /* 0: as many as the limit of open files leaves room for */
+    uint64_t header_timeout_us, body_timeout_us, answer_timeout_us, idle_timeout_us;
+    uint64_t long_poll_timeout_us, shutdown_timeout_us;
+    uint64_t body_memory_bytes, answer_memory_bytes;
+    uint64_t queue_bytes_max, queue_memory_bytes;
+    uint64_t logs_max;
+    uint64_t batch_delay_us;
+    uint64_t segment_bytes;
+
+    enum config_origin origins[CONFIG_SETTINGS_MAX]; /* in the order of the settings */
+    /* Variables of the environment that look like settings and are none. */
+    struct config_names strangers;
+    struct config_text *texts; /* private: what the strings point into */
 };
 
 enum config_result {
-    CONFIG_SERVE, /* *ret_config is filled */
-    CONFIG_DONE,  /* --help or --version was answered */
-    CONFIG_WRONG, /* a sentence on stderr said what is wrong */
+    CONFIG_SERVE, /* *ret_config is filled, and to be given to config_done() */
+    CONFIG_DONE,  /* a question such as --help was answered on `out` */
+    CONFIG_WRONG, /* a sentence on `errors` says what is wrong, and what would be right */
 };
 
-enum config_result config_parse(struct config *ret_config, int argc, char **argv);
+/* `environment` is a list of "NAME=value" that ends with NULL. */
+enum config_result config_load(struct config *ret_config, int argc, char *const *argv,
+                               char *const *environment, FILE *out, FILE *errors);
+
+void config_done(struct config *config);
+
+/* A copy that lives as long as the configuration; NULL: no memory. */
+const char *config_keep(struct config *config, const char *text, size_t bytes);
+
+/* ---- private to config.c and config_file.c ---- */
+
+/* Called for each key of a file with the number of its line; false: that is wrong, and has been
+ * said. */
+typedef bool (*config_file_visit)(void *context, const char *key, const char *value, unsigned line);
+
+/* Reads a file of "key = value" lines. False: it could not be read to its end, or is malformed, and
+ * `errors` says where; or a visit returned false. */
+bool config_file_read(const char *path, config_file_visit visit, void *context, FILE *errors);
 
 #endif

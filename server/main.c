@@ -1,18 +1,34 @@
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "server/config.h"
 #include "server/server.h"
 
 #define EXIT_USAGE 2
 
+/* A descriptor that is closed would go to the next file that is opened, and what is said on stderr
+ * into that file. */
+static void fill_descriptors(void)
+{
+    int fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = dup(fd);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     struct config config;
 
-    switch (config_parse(&config, argc, argv)) {
-    case CONFIG_DONE: return EXIT_SUCCESS;
+    fill_descriptors();
+    switch (config_load(&config, argc, argv, environ, stdout, stderr)) {
+    case CONFIG_DONE: return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     case CONFIG_WRONG: return EXIT_USAGE;
     case CONFIG_SERVE: break;
     }
-    return server_run(&config);
+    int status = server_run(&config);
+    config_done(&config);
+    return status;
 }

@@ -11,7 +11,6 @@
 #include "server/server.h"
 
 #include <errno.h>
-#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,28 +19,28 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "api/api.h"
 #include "api/mhd.h"
+#include "server/disk.h"
 #include "server/listen.h"
 #include "server/log.h"
 #include "wal/base.h"
 #include "wal/store.h"
 
 #define FILES_WANTED (1u << 20)
-#define IDLE_TIMEOUT_S 60
-#define BODY_BYTES_TOTAL (256u << 20)
-/* How long a stop waits for requests that are still arriving and answers that are not taken. What
- * is on its way to the disk it waits for without a limit. */
-#define STOP_PATIENCE_US UINT64_C(10000000)
+/* Of those, what neither connections nor logs may take: rings, directories, files being read. */
+#define FILES_KEPT 64u
 #define EVENT_QUIET_US UINT64_C(10000000)
+/* How often a stop looks whether its time is up. */
+#define STOP_TURN_US UINT64_C(100000)
 
 struct server {
     const struct config *config;
     bool is_volatile;
+    unsigned connections_max;
     struct listener listener;
     struct store *store;
     struct api *api;
@@ -128,28 +127,9 @@ static void tell_ready(const struct server *server)
 
 /* ---- starting ---- */
 
-/* Looks at the directory, or where it is going to be made. */
-static bool is_in_memory(const char *path)
-{
-    struct statfs info;
-    char parent[4096];
-    int rc = statfs(path, &info);
-    if (rc < 0 && errno == ENOENT && strlen(path) < sizeof(parent)) {
-        size_t end = strlen(path);
-        memcpy(parent, path, end + 1);
-        while (end > 1 && parent[end - 1] == '/')
-            parent[--end] = '\0';
-        char *slash = strrchr(parent, '/');
-        if (slash)
-            slash[slash == parent] = '\0';
-        rc = statfs(slash ? parent : ".", &info);
-    }
-    return rc == 0 && (info.f_type == TMPFS_MAGIC || info.f_type == RAMFS_MAGIC);
-}
-
 static int check_disk(struct server *server)
 {
-    server->is_volatile = is_in_memory(server->config->data);
+    server->is_volatile = disk_is_in_memory(server->config->data);
     if (!server->is_volatile)
         return 0;
     if (!server->config->allow_volatile)
@@ -158,6 +138,25 @@ static int check_disk(struct server *server)
                     "the power; choose one on a disk, or accept that with --allow-volatile");
     warn("volatile", "the data directory is in memory: nothing survives a power cut");
     return 0;
+}
+
+/* Not refused: some of these keep what they confirm. */
+static void warn_of_disk(const char *path)
+{
+    struct disk disk;
+    char reason[256];
+    disk_look(path, &disk);
+    if (disk.is_remote) {
+        snprintf(reason, sizeof(reason),
+                 "the data directory is on %s: what survives a power cut is up to the other side, "
+                 "and its locks may not keep a second instance away",
+                 disk.type);
+        warn("remote_disk", reason);
+    }
+    if (disk.no_barriers)
+        warn("no_barriers", "the data directory is mounted without write barriers: a power cut can "
+                            "take records that were acknowledged, unless the disk's cache has a "
+                            "battery; mount it without nobarrier");
 }
 
 /* Each open log and each connection is a file. Nothing here uses select(), so many are fine. */
@@ -172,15 +171,38 @@ static unsigned raise_file_limit(void)
     return (unsigned)min_u64(files.rlim_cur, FILES_WANTED);
 }
 
-static int open_store(struct server *server)
+/* Connections and files that logs write to share the limit of open files. */
+static int share_files(struct server *server, unsigned files)
+{
+    uint64_t wanted = server->config->connections_max;
+    char what[128];
+    server->connections_max = wanted ? (unsigned)wanted : (unsigned)max_u64(files / 5, 16);
+    if (files >= server->connections_max + 2 * FILES_KEPT || !wanted)
+        return 0;
+    snprintf(what, sizeof(what), "connections-max is %u, and %u files may be open",
+             server->connections_max, files);
+    return fail(what, "each connection is a file, and the logs need some, too; allow more "
+                      "(ulimit -n), or lower connections-max");
+}
+
+static int open_store(struct server *server, unsigned files)
 {
     const struct config *config = server->config;
     char reason[256] = "";
     struct store_config store;
     store_config_default(&store);
-    store.io = config->io;
+    store.io = (enum store_io)config->io;
+    store.direct = (enum store_direct)config->direct;
     store.threads = false;
-    store.log.record_bytes_max = config->record_bytes_max;
+    store.logs_max = (unsigned)config->logs_max;
+    store.memory_bytes_max = config->queue_memory_bytes;
+    store.log.record_bytes_max = (uint32_t)config->record_bytes_max;
+    store.log.queue_bytes_max = config->queue_bytes_max;
+    store.log.batch_delay_us = (uint32_t)config->batch_delay_us;
+    store.log.segment_bytes = config->segment_bytes;
+    if (files > server->connections_max + FILES_KEPT)
+        store.write_handles_max = (unsigned)min_u64(store.write_handles_max,
+                                                    files - server->connections_max - FILES_KEPT);
 
     int rc = store_open(&server->store, config->data, &store, reason);
     if (rc == -EWOULDBLOCK)
@@ -199,12 +221,15 @@ static int open_api(struct server *server)
     const struct api_config api = {
         .store = server->store,
         .version = WALD_VERSION,
-        .record_bytes_max = config->record_bytes_max,
-        .auto_create = true,
+        .record_bytes_max = (uint32_t)config->record_bytes_max,
+        .batch_bytes_max = (uint32_t)config->batch_bytes_max,
+        .header_bytes_max = (uint32_t)config->header_bytes_max,
+        .long_poll_max_us = config->long_poll_timeout_us,
+        .auto_create = config->auto_create,
         .is_volatile = server->is_volatile,
-        .hosts = config->hosts,
-        .host_count = config->host_count,
-        .any_host = !server->listener.is_loopback && config->host_count == 0,
+        .hosts = config->hosts.names,
+        .host_count = config->hosts.count,
+        .any_host = !server->listener.is_loopback && config->hosts.count == 0,
         .tell = tell,
         .context = server,
     };
@@ -212,13 +237,19 @@ static int open_api(struct server *server)
     return rc < 0 ? fail("starting", strerror(-rc)) : 0;
 }
 
-static int open_front(struct server *server, unsigned files)
+static int open_front(struct server *server)
 {
+    const struct config *config = server->config;
     const struct mhd_config mhd = {
         .listen_fd = server->listener.fd,
-        .connections_max = (unsigned)max_u64(files / 5, 16),
-        .idle_timeout_s = IDLE_TIMEOUT_S,
-        .body_bytes_total = BODY_BYTES_TOTAL,
+        .connections_max = server->connections_max,
+        .header_bytes_max = (uint32_t)config->header_bytes_max,
+        .body_bytes_total = config->body_memory_bytes,
+        .answer_bytes_total = config->answer_memory_bytes,
+        .header_timeout_us = config->header_timeout_us,
+        .body_timeout_us = config->body_timeout_us,
+        .answer_timeout_us = config->answer_timeout_us,
+        .idle_timeout_us = config->idle_timeout_us,
     };
     server->listener.fd = -1;
     int rc = mhd_open(&server->mhd, &mhd, server->api);
@@ -250,17 +281,34 @@ static int block_signals(struct server *server)
     return watch(server, server->signal_fd);
 }
 
+/* A misspelt setting is one that does not act. */
+static void warn_of_strangers(const struct config *config)
+{
+    for (unsigned i = 0; i < config->strangers.count; i++) {
+        struct log_line line;
+        log_begin(&line, "warning", "unknown_setting");
+        log_text(&line, "variable", config->strangers.names[i]);
+        log_quoted(&line, "reason",
+                   "no setting has this name in the environment, so it does "
+                   "nothing; wald serve --help lists them");
+        log_end(&line);
+    }
+}
+
 static int start(struct server *server)
 {
     umask(077);
+    warn_of_strangers(server->config);
     unsigned files = raise_file_limit();
-    if (block_signals(server) || check_disk(server) || open_store(server))
+    if (block_signals(server) || share_files(server, files) || check_disk(server) ||
+        open_store(server, files))
         return EXIT_FAILURE;
+    warn_of_disk(server->config->data);
 
     const char *reason;
     if (listen_open(&server->listener, server->config->listen, &reason) < 0)
         return fail(server->config->listen, reason);
-    if (open_api(server) || open_front(server, files) || watch(server, mhd_poll_fd(server->mhd)) ||
+    if (open_api(server) || open_front(server) || watch(server, mhd_poll_fd(server->mhd)) ||
         watch(server, store_poll_fd(server->store, 0)))
         return EXIT_FAILURE;
 
@@ -273,6 +321,12 @@ static int start(struct server *server)
 
 /* ---- the loop ---- */
 
+/* The default action would do, but the first process of a container has none. */
+static void end_at_once(int signal)
+{
+    _exit(128 + signal);
+}
+
 static void begin_stop(struct server *server)
 {
     struct signalfd_siginfo info = {0};
@@ -280,19 +334,23 @@ static void begin_stop(struct server *server)
     if (read(server->signal_fd, &info, sizeof(info)) != sizeof(info) || server->stopping)
         return;
 
-    log_begin(&line, "info", "stopping");
-    log_text(&line, "signal", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
-    log_end(&line);
-    server->stopping = true;
-    api_drain(server->api);
-    mhd_quiesce(server->mhd);
-
-    /* From here on the signals do again what they do by themselves: end the process at once. */
+    /* From here on a signal does not wait for anybody. */
+    struct sigaction at_once = {.sa_handler = end_at_once};
+    sigaction(SIGTERM, &at_once, NULL);
+    sigaction(SIGINT, &at_once, NULL);
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigprocmask(SIG_UNBLOCK, &signals, NULL);
+
+    server->stopping = true;
+    api_drain(server->api);
+    mhd_quiesce(server->mhd);
+    log_begin(&line, "info", "stopping");
+    log_text(&line, "signal", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+    log_number(&line, "requests", api_in_progress(server->api));
+    log_end(&line);
 }
 
 static int milliseconds(uint64_t us)
@@ -321,10 +379,10 @@ static void serve(struct server *server)
     while (!server->stopping)
         wait_us = turn(server, wait_us);
 
-    uint64_t until_us = now_us() + STOP_PATIENCE_US;
+    uint64_t until_us = now_us() + server->config->shutdown_timeout_us;
     while (api_in_progress(server->api) > 0 &&
-           (now_us() < until_us || api_appends_waiting(server->api) > 0))
-        wait_us = turn(server, min_u64(wait_us, STOP_PATIENCE_US / 10));
+           (now_us() < until_us || mhd_suspended(server->mhd) > 0))
+        wait_us = turn(server, min_u64(wait_us, STOP_TURN_US));
 }
 
 /* ---- stopping ---- */
@@ -348,17 +406,20 @@ static int stop(struct server *server)
 int server_run(const struct config *config)
 {
     struct server server = {.config = config, .listener.fd = -1, .epoll_fd = -1, .signal_fd = -1};
+    log_open((enum log_format)config->log_format);
     int status = start(&server);
     if (status == 0)
         serve(&server);
 
     int rc = stop(&server);
-    if (status != 0)
-        return status;
-    struct log_line line;
-    log_begin(&line, rc < 0 ? "error" : "info", "stopped");
-    if (rc < 0)
-        log_quoted(&line, "error", strerror(-rc));
-    log_end(&line);
-    return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    if (status == 0) {
+        struct log_line line;
+        log_begin(&line, rc < 0 ? "error" : "info", "stopped");
+        if (rc < 0)
+            log_quoted(&line, "error", strerror(-rc));
+        log_end(&line);
+        status = rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    }
+    log_close();
+    return status;
 }

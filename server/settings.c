@@ -1,0 +1,341 @@
+#include "server/settings.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wal/base.h"
+
+#define KIB UINT64_C(1024)
+#define MIB (KIB * 1024)
+#define GIB (MIB * 1024)
+#define TIB (GIB * 1024)
+#define MS UINT64_C(1000)
+#define SECOND (MS * 1000)
+#define MINUTE (SECOND * 60)
+#define HOUR (MINUTE * 60)
+
+#define AT(field) .offset = offsetof(struct config, field)
+#define TEXT(field, what) .type = SETTING_TEXT, AT(field), .values = (what)
+#define CHOICE(field, choices) .type = SETTING_CHOICE, AT(field), .values = (choices)
+#define SWITCH(field) .type = SETTING_SWITCH, AT(field), .values = "on|off"
+#define COUNT(field, least, most)                                                                  \
+    .type = SETTING_COUNT, AT(field), .values = "N", .min = (least), .max = (most)
+#define SIZE(field, least, most)                                                                   \
+    .type = SETTING_SIZE, AT(field), .values = "SIZE", .min = (least), .max = (most)
+#define TIME(field, least, most)                                                                   \
+    .type = SETTING_TIME, AT(field), .values = "TIME", .min = (least), .max = (most)
+
+/* The choices stand in the order of the enums they are numbers of. */
+const struct setting settings[] = {
+    {"config", TEXT(file, "FILE"), .otherwise = "none", .not_in_file = true,
+     .help = "settings from a file of lines such as \"listen = 127.0.0.1:8080\". The environment "
+             "goes before it, and flags go before both"},
+    {"data", TEXT(data, "DIR"), .otherwise = "none, it has to be given",
+     .help = "where the logs are; made if missing. One process at a time owns it"},
+    {"listen", TEXT(listen, "ADDRESS:PORT"), .fallback = "127.0.0.1:8080",
+     .help = "where to listen; [::1]:8080 for IPv6. Port 0 takes a free one, and the line with "
+             "event=ready tells which"},
+    {"host", .type = SETTING_NAMES, AT(hosts), .values = "NAME",
+     .otherwise = "loopback names on a loopback address, else any name",
+     .help = "a name to answer to in Host, beside those of the loopback; may be repeated, or hold "
+             "several with commas between them"},
+    {"io", CHOICE(io, "auto|uring|posix"), .fallback = "auto",
+     .help = "how to write: io_uring, plain system calls, or io_uring where it is allowed (auto). "
+             "uring refuses to start where it cannot be had"},
+    {"direct", CHOICE(direct, "auto|on|off"), .fallback = "auto",
+     .help = "write past the cache of the system where the file system allows it (auto). on "
+             "refuses to start where it does not"},
+    {"allow-volatile", SWITCH(allow_volatile), .fallback = "off",
+     .help = "accept a data directory in memory (tmpfs, ramfs), which loses everything with the "
+             "power; receipts then say so"},
+    {"auto-create", SWITCH(auto_create), .fallback = "on",
+     .help = "an append to a log that does not exist makes it; off: it is refused with 404"},
+    {"log-format", CHOICE(log_format, "logfmt|json"), .fallback = "logfmt",
+     .help = "how each event is written, one a line, to stderr"},
+
+    {"max-record-bytes", SIZE(record_bytes_max, 1, WAL_RECORD_BYTES_MAX), .fallback = "1MiB",
+     .help = "a larger record is refused with 413"},
+    {"max-batch-bytes", SIZE(batch_bytes_max, 1, WAL_APPEND_BYTES_MAX), .fallback = "16MiB",
+     .help = "a larger body of many records is refused with 413"},
+    {"max-header-bytes", SIZE(header_bytes_max, 2 * KIB, 64 * KIB), .fallback = "6KiB",
+     .help = "longer headers, each counted with 64 bytes of its own, are refused with 431. Every "
+             "connection takes that much memory and 2KiB"},
+    {"connections-max", COUNT(connections_max, 1, 1000000),
+     .otherwise = "a fifth of the open files that are allowed",
+     .help = "connections at a time; further ones wait in the backlog of the kernel until one is "
+             "closed"},
+    {"header-timeout", TIME(header_timeout_us, 100 * MS, HOUR), .fallback = "10s",
+     .help = "the head of a request has to be complete so long after the connection was made, or "
+             "after its first line; then 408, and the connection is closed"},
+    {"body-timeout", TIME(body_timeout_us, 100 * MS, HOUR), .fallback = "30s",
+     .help = "the body of a request has to be complete so long after its head; then 408, and the "
+             "connection is closed"},
+    {"answer-timeout", TIME(answer_timeout_us, 100 * MS, HOUR), .fallback = "1m",
+     .help = "a client that has not taken its answer by then is cut off"},
+    {"idle-timeout", TIME(idle_timeout_us, 100 * MS, HOUR), .fallback = "1m",
+     .help = "a connection is closed when no request has followed the last one by then"},
+    {"long-poll-timeout", TIME(long_poll_timeout_us, 100 * MS, HOUR), .fallback = "30s",
+     .help = "a request that waits for records is answered after that long at the latest"},
+    {"body-memory", SIZE(body_memory_bytes, 64 * KIB, TIB), .fallback = "256MiB",
+     .help = "of all bodies that are arriving or waiting at a time; beyond it 503"},
+    {"answer-memory", SIZE(answer_memory_bytes, 64 * KIB, TIB), .fallback = "256MiB",
+     .help = "of all answers that clients are still taking; beyond it reading gets 503"},
+    {"queue-bytes", SIZE(queue_bytes_max, 4 * KIB, TIB), .fallback = "64MiB",
+     .help = "records of one log that wait for the disk; beyond it 503"},
+    {"queue-memory", SIZE(queue_memory_bytes, MIB, TIB), .fallback = "256MiB",
+     .help = "records of all logs that wait for the disk; beyond it 503"},
+    {"logs-max", COUNT(logs_max, 1, 1u << 24), .fallback = "65536",
+     .help = "logs open at a time; those that nobody uses are closed to make room"},
+    {"batch-delay", TIME(batch_delay_us, 0, 10 * SECOND), .fallback = "0s",
+     .help = "wait so long for company before a commit; 0s: commit at once, and what arrives "
+             "meanwhile together after it"},
+    {"segment-bytes", SIZE(segment_bytes, 16 * KIB, TIB), .fallback = "64MiB",
+     .help = "a file of a log; trimming gives space back file by file"},
+    {"shutdown-timeout", TIME(shutdown_timeout_us, 0, HOUR), .fallback = "10s",
+     .help = "a stop waits so long for requests that are still arriving and answers that are not "
+             "taken; for the disk it waits without a limit"},
+};
+
+const unsigned setting_count = ARRAY_SIZE(settings);
+_Static_assert(ARRAY_SIZE(settings) <= CONFIG_SETTINGS_MAX, "room for the origins");
+
+struct unit {
+    const char *name;
+    uint64_t size;
+};
+
+static const struct unit sizes[] = {{"TiB", TIB}, {"GiB", GIB}, {"MiB", MIB},
+                                    {"KiB", KIB}, {"", 1},      {NULL, 0}};
+static const struct unit times[] = {{"h", HOUR}, {"m", MINUTE}, {"s", SECOND},
+                                    {"ms", MS},  {"us", 1},     {NULL, 0}};
+static const struct unit counts[] = {{"", 1}, {NULL, 0}};
+
+static const struct unit *units_of(const struct setting *setting)
+{
+    switch (setting->type) {
+    case SETTING_SIZE: return sizes;
+    case SETTING_TIME: return times;
+    case SETTING_COUNT: return counts;
+    default: return NULL;
+    }
+}
+
+const struct setting *setting_find(const char *name, size_t bytes)
+{
+    for (unsigned i = 0; i < setting_count; i++) {
+        if (strlen(settings[i].name) == bytes && memcmp(settings[i].name, name, bytes) == 0)
+            return &settings[i];
+    }
+    return NULL;
+}
+
+void setting_variable(const struct setting *setting, char ret_name[SETTING_NAME_BYTES])
+{
+    must(strlen(setting->name) + 6 <= SETTING_NAME_BYTES);
+    char *end = ret_name + sprintf(ret_name, "WALD_");
+    for (const char *c = setting->name; *c; c++)
+        *end++ = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+    *end = '\0';
+}
+
+/* ---- numbers with units ---- */
+
+static bool parse_digits(const char **text, uint64_t *ret_number)
+{
+    uint64_t number = 0;
+    const char *c = *text;
+    for (; *c >= '0' && *c <= '9'; c++) {
+        if (__builtin_mul_overflow(number, UINT64_C(10), &number) ||
+            __builtin_add_overflow(number, (uint64_t)(*c - '0'), &number))
+            return false;
+    }
+    if (c == *text)
+        return false;
+    *text = c;
+    *ret_number = number;
+    return true;
+}
+
+static bool parse_number(const struct setting *setting, const char *text, uint64_t *ret_number)
+{
+    uint64_t number;
+    if (!parse_digits(&text, &number))
+        return false;
+    const struct unit *unit = units_of(setting);
+    while (unit->name && strcmp(unit->name, text) != 0)
+        unit++;
+    if (!unit->name || __builtin_mul_overflow(number, unit->size, &number) ||
+        number < setting->min || number > setting->max)
+        return false;
+    *ret_number = number;
+    return true;
+}
+
+#define NUMBER_BYTES 32
+
+/* In the largest unit that leaves nothing over. */
+static void print_number(const struct setting *setting, uint64_t number,
+                         char ret_text[NUMBER_BYTES])
+{
+    const struct unit *unit = units_of(setting);
+    if (number == 0 && setting->type == SETTING_TIME)
+        unit = &times[2];
+    while (number % unit->size != 0 || (number == 0 && unit->size > SECOND))
+        unit++;
+    snprintf(ret_text, NUMBER_BYTES, "%" PRIu64 "%s", number / unit->size, unit->name);
+}
+
+void setting_describe(const struct setting *setting, char *text, size_t bytes)
+{
+    char min[NUMBER_BYTES], max[NUMBER_BYTES];
+    if (units_of(setting)) {
+        print_number(setting, setting->min, min);
+        print_number(setting, setting->max, max);
+    }
+    switch (setting->type) {
+    case SETTING_TEXT:
+        snprintf(text, bytes,
+                 "a text that is not empty, has no control characters, no blank at "
+                 "its ends and no \";\" after a blank");
+        break;
+    case SETTING_NAMES:
+        snprintf(text, bytes,
+                 "%d names at most, with commas between them, each of letters, digits and . : _ - "
+                 "[ ]",
+                 CONFIG_NAMES_MAX);
+        break;
+    case SETTING_CHOICE:
+    case SETTING_SWITCH: snprintf(text, bytes, "one of %s", setting->values); break;
+    case SETTING_COUNT: snprintf(text, bytes, "a number from %s to %s", min, max); break;
+    case SETTING_SIZE:
+        snprintf(text, bytes, "a size from %s to %s, such as 4096, 64KiB or 1MiB", min, max);
+        break;
+    case SETTING_TIME:
+        snprintf(text, bytes, "a time from %s to %s, such as 500ms, 30s or 5m", min, max);
+        break;
+    }
+}
+
+/* ---- values ---- */
+
+static void *field_of(const struct setting *setting, struct config *config)
+{
+    return (char *)config + setting->offset;
+}
+
+static const void *field_in(const struct setting *setting, const struct config *config)
+{
+    return (const char *)config + setting->offset;
+}
+
+/* Whatever is taken has to be writable in a file, too. */
+static bool text_is_fine(const char *text)
+{
+    size_t bytes = strlen(text);
+    if (bytes == 0 || text[0] == ' ' || text[0] == ';' || text[bytes - 1] == ' ')
+        return false;
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < ' ' || c == 0x7f || (c == ' ' && text[i + 1] == ';'))
+            return false;
+    }
+    return true;
+}
+
+static bool parse_names(const char *text, struct config_names *names, struct config *config)
+{
+    for (;;) {
+        text += strspn(text, " ");
+        size_t bytes = strcspn(text, ", ");
+        const char *end = text + bytes + strspn(text + bytes, " ");
+        size_t fine = strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                   ".:-_[]");
+        if (bytes == 0 || fine < bytes || (*end != '\0' && *end != ',') ||
+            names->count == CONFIG_NAMES_MAX)
+            return false;
+        const char *name = config_keep(config, text, bytes);
+        if (!name)
+            return false;
+        names->names[names->count++] = name;
+        if (*end == '\0')
+            return true;
+        text = end + 1;
+    }
+}
+
+/* Which of "a|b|c" a text is; -1: none. */
+static int find_choice(const char *choices, const char *text)
+{
+    size_t bytes = strlen(text);
+    for (int i = 0;; i++) {
+        size_t length = strcspn(choices, "|");
+        if (length == bytes && memcmp(choices, text, bytes) == 0)
+            return i;
+        if (choices[length] == '\0')
+            return -1;
+        choices += length + 1;
+    }
+}
+
+bool setting_parse(const struct setting *setting, const char *text, struct config *config)
+{
+    void *field = field_of(setting, config);
+    int choice;
+    switch (setting->type) {
+    case SETTING_TEXT:
+        if (!text_is_fine(text))
+            return false;
+        *(const char **)field = config_keep(config, text, strlen(text));
+        return *(const char **)field != NULL;
+    case SETTING_NAMES: return parse_names(text, field, config);
+    case SETTING_CHOICE:
+    case SETTING_SWITCH:
+        choice = find_choice(setting->values, text);
+        if (choice < 0)
+            return false;
+        if (setting->type == SETTING_SWITCH)
+            *(bool *)field = choice == 0; /* on|off */
+        else
+            *(unsigned *)field = (unsigned)choice;
+        return true;
+    default: return parse_number(setting, text, field);
+    }
+}
+
+static void print_choice(const char *choices, unsigned choice, FILE *out)
+{
+    for (; choice > 0; choice--)
+        choices += strcspn(choices, "|") + 1;
+    fprintf(out, "%.*s", (int)strcspn(choices, "|"), choices);
+}
+
+bool setting_print(const struct setting *setting, const struct config *config, FILE *out)
+{
+    const void *field = field_in(setting, config);
+    const char *text;
+    char number[NUMBER_BYTES];
+    switch (setting->type) {
+    case SETTING_TEXT:
+        text = *(const char *const *)field;
+        if (text)
+            fputs(text, out);
+        return text != NULL;
+    case SETTING_NAMES: return false;
+    case SETTING_CHOICE: print_choice(setting->values, *(const unsigned *)field, out); return true;
+    case SETTING_SWITCH: fputs(*(const bool *)field ? "on" : "off", out); return true;
+    default:
+        /* No number is below its least but one that was never set. */
+        if (*(const uint64_t *)field < setting->min)
+            return false;
+        print_number(setting, *(const uint64_t *)field, number);
+        fputs(number, out);
+        return true;
+    }
+}
+
+const char *setting_default(const struct setting *setting)
+{
+    return setting->fallback ? setting->fallback : setting->otherwise;
+}
