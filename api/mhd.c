@@ -411,12 +411,13 @@ static bool make_room(struct exchange *exchange, size_t bytes)
     if (wanted <= exchange->body_capacity)
         return true;
 
+    uint64_t left = mhd->body_bytes_total - mhd->body_bytes;
     size_t capacity = (size_t)min_u64(max_u64(wanted, 2 * (uint64_t)exchange->body_capacity),
                                       request->body_bytes_max);
+    if (capacity - exchange->body_capacity > left) /* no more than it needs then */
+        capacity = wanted;
     size_t more = capacity - exchange->body_capacity;
-    char *body = NULL;
-    if (more <= mhd->body_bytes_total - mhd->body_bytes)
-        body = realloc(exchange->body, capacity);
+    char *body = more <= left ? realloc(exchange->body, capacity) : NULL;
     if (!body) {
         request_refuse_memory(request);
         return false;

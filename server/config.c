@@ -128,7 +128,7 @@ static const char *value_of(const struct setting *setting, const char *variable)
                                                                          : NULL;
 }
 
-static const char *find_variable(const struct setting *setting, char *const *environment)
+static const char *find_variable(const struct setting *setting, const char *const *environment)
 {
     const char *value = NULL;
     for (; *environment && !value; environment++)
@@ -136,7 +136,7 @@ static const char *find_variable(const struct setting *setting, char *const *env
     return value;
 }
 
-static bool set_from_environment(struct loading *loading, char *const *environment)
+static bool set_from_environment(struct loading *loading, const char *const *environment)
 {
     for (unsigned i = 0; i < setting_count; i++) {
         char name[SETTING_NAME_BYTES];
@@ -149,7 +149,7 @@ static bool set_from_environment(struct loading *loading, char *const *environme
 }
 
 /* A misspelt variable would otherwise be a setting that does not act, unnoticed. */
-static void note_strangers(struct config *config, char *const *environment)
+static void note_strangers(struct config *config, const char *const *environment)
 {
     struct config_names *strangers = &config->strangers;
     for (; *environment && strangers->count < CONFIG_NAMES_MAX; environment++) {
@@ -172,7 +172,7 @@ struct flag {
 };
 
 /* The flag at *index, which moves past it and its value. */
-static bool read_flag(struct loading *loading, int argc, char *const *argv, int *index,
+static bool read_flag(struct loading *loading, int argc, const char *const *argv, int *index,
                       struct flag *ret_flag)
 {
     const char *argument = argv[(*index)++];
@@ -187,8 +187,10 @@ static bool read_flag(struct loading *loading, int argc, char *const *argv, int 
                         argument);
     if (argument[bytes] == '=')
         ret_flag->value = argument + bytes + 1;
-    else if (ret_flag->setting->type == SETTING_SWITCH)
-        ret_flag->value = "on";
+    else if (ret_flag->setting->type == SETTING_SWITCH &&
+             (*index == argc ||
+              (strcmp(argv[*index], "on") != 0 && strcmp(argv[*index], "off") != 0)))
+        ret_flag->value = "on"; /* nothing else could follow but another flag */
     else if (*index < argc)
         ret_flag->value = argv[(*index)++];
     else
@@ -208,7 +210,7 @@ static bool set_from_flag(struct loading *loading, const struct flag *flag)
 
 /* Which file to read has to be known before anything else. */
 static bool find_file(struct loading *loading, const struct flag *flags, int flag_count,
-                      char *const *environment, const char **ret_path)
+                      const char *const *environment, const char **ret_path)
 {
     const struct setting *setting = setting_find("config", 6);
     *ret_path = find_variable(setting, environment);
@@ -222,7 +224,7 @@ static bool find_file(struct loading *loading, const struct flag *flags, int fla
 }
 
 static bool set_all(struct loading *loading, const struct flag *flags, int flag_count,
-                    char *const *environment)
+                    const char *const *environment)
 {
     if (!set_defaults(loading) ||
         !find_file(loading, flags, flag_count, environment, &loading->path))
@@ -406,7 +408,7 @@ static enum config_result say(FILE *out, const char *text)
 }
 
 /* The words that are no flags. */
-static enum config_result read_command(int argc, char *const *argv, FILE *out, FILE *errors)
+static enum config_result read_command(int argc, const char *const *argv, FILE *out, FILE *errors)
 {
     const char *command = argc > 1 ? argv[1] : "";
     if (strcmp(command, "serve") == 0)
@@ -435,7 +437,7 @@ static enum config_result read_command(int argc, char *const *argv, FILE *out, F
 }
 
 static enum config_result load(struct loading *loading, struct flag *flags, int argc,
-                               char *const *argv, char *const *environment, FILE *out)
+                               const char *const *argv, const char *const *environment, FILE *out)
 {
     int flag_count = 0;
     for (int i = 2; i < argc;) {
@@ -458,8 +460,8 @@ static enum config_result load(struct loading *loading, struct flag *flags, int 
     return CONFIG_DONE;
 }
 
-enum config_result config_load(struct config *ret_config, int argc, char *const *argv,
-                               char *const *environment, FILE *out, FILE *errors)
+enum config_result config_load(struct config *ret_config, int argc, const char *const *argv,
+                               const char *const *environment, FILE *out, FILE *errors)
 {
     enum config_result result = read_command(argc, argv, out, errors);
     if (result != CONFIG_SERVE)

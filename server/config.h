@@ -56,8 +56,8 @@ enum config_result {
 };
 
 /* `environment` is a list of "NAME=value" that ends with NULL. */
-enum config_result config_load(struct config *ret_config, int argc, char *const *argv,
-                               char *const *environment, FILE *out, FILE *errors);
+enum config_result config_load(struct config *ret_config, int argc, const char *const *argv,
+                               const char *const *environment, FILE *out, FILE *errors);
 
 void config_done(struct config *config);
 

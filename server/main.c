@@ -23,7 +23,8 @@ int main(int argc, char **argv)
     struct config config;
 
     fill_descriptors();
-    switch (config_load(&config, argc, argv, environ, stdout, stderr)) {
+    switch (config_load(&config, argc, (const char *const *)argv, (const char *const *)environ,
+                        stdout, stderr)) {
     case CONFIG_DONE: return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     case CONFIG_WRONG: return EXIT_USAGE;
     case CONFIG_SERVE: break;
