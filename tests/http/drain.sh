@@ -28,6 +28,70 @@ grep -qi '^Connection: close' "$work/read" || die "the connection stays: $(cat "
 ended
 [ "$ended_status" -eq 0 ] || die "exit status $ended_status"
 
+# From the signal on readiness says no and nothing new is appended, while what waits for the disk is
+# committed and answered. An old connection is told, and closed.
+start --batch-delay 2s --shutdown-timeout 1h
+curl -sS --max-time 60 -o "$work/waiting" -w '%{http_code}' -d waiting "$url/logs/orders" \
+    >"$work/waiting.status" &
+client=$!
+ask()
+{
+    exec {ask_fd}<>"/dev/tcp/127.0.0.1/$port"
+    printf 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n' >&$ask_fd
+    for _ in 1 2 3 4 5 6 7 8 9; do
+        IFS= read -r -t 30 line <&$ask_fd || die 'no answer'
+        [ "$line" != ok ] || return 0
+    done
+    die "no ok: $line"
+}
+# answer REQUEST WANTED TEXT: over the connection of an earlier ask; it is closed behind it.
+answer()
+{
+    printf '%b' "$2" >&"$1"
+    timeout 60 cat <&"$1" >"$work/late" || die "it stays open: $2"
+    grep -q "^HTTP/1.1 $3" "$work/late" || die "$2: $(cat "$work/late")"
+    grep -qi '^Connection: close' "$work/late" || die "the connection stays: $(cat "$work/late")"
+}
+ask
+first=$ask_fd
+ask
+second=$ask_fd
+ask
+third=$ask_fd
+exec 9<>"/dev/tcp/127.0.0.1/$port" # keeps it from ending before all have asked
+printf 'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nha' >&9
+for _ in $(seq 100); do
+    expect 200 "$url/stats"
+    [ "$(member appends_waiting)" != 1 ] || [ "$(member requests_in_progress)" != 3 ] || break
+    sleep 0.1
+done
+kill -TERM "$server_pid"
+wait_for 'event=stopping' || die 'it did not say that it is stopping'
+answer "$first" 'GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n' 503
+answer "$second" \
+    'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx' 503
+grep -qi '^Retry-After:' "$work/late" || die "503 without Retry-After: $(cat "$work/late")"
+answer "$third" 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n' 200
+wait "$client" || die 'the append that waited for the disk was cut off'
+[ "$(cat "$work/waiting.status")" = 200 ] || die "the append that waited: $(cat "$work/waiting")"
+kill -0 "$server_pid" || die 'it ended before a request that was arriving'
+answer 9 'lf' 503
+exec 9>&-
+ended
+[ "$ended_status" -eq 0 ] || die "exit status $ended_status"
+
+# Who never finishes his request is not waited for without an end.
+start --shutdown-timeout 1s
+exec 7<>"/dev/tcp/127.0.0.1/$port"
+printf 'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nha' >&7
+for _ in $(seq 100); do
+    expect 200 "$url/stats"
+    [ "$(member requests_in_progress)" != 2 ] || break
+    sleep 0.1
+done
+stop
+exec 7>&-
+
 # Under load each client ends with an answer or with a lost connection. 200 means: it is there.
 start
 for client in $(seq 20); do

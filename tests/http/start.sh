@@ -6,7 +6,12 @@
 . "${0%/*}/lib.sh" "$@"
 
 "$wald" --version | grep -qx 'wald [0-9]*\.[0-9]*\.[0-9]*' || die '--version'
-"$wald" --help | grep -q '^usage: wald serve' || die '--help'
+"$wald" --help >"$work/help"
+grep -q '^usage: wald serve' "$work/help" || die '--help'
+"$wald" help | cmp -s - "$work/help" || die 'help'
+"$wald" serve --help >"$work/help"
+grep -q '^  --data DIR' "$work/help" || die 'serve --help'
+"$wald" help serve | cmp -s - "$work/help" || die 'help serve'
 
 # wrong TEXT ARGUMENT...: exit status 2, and a sentence with this text.
 wrong()
@@ -18,15 +23,23 @@ wrong()
     grep -q -- "$text" "$work/out" || die "wald $*: $(cat "$work/out")"
 }
 wrong 'say what to do'
-wrong 'not understood' sing
-wrong 'not understood' serve twice --data "$data"
+wrong 'usage: wald serve'
+wrong '"sing" is not a command' sing
+wrong 'usage: wald serve' sing
+wrong '"--loud" is not understood' --loud
+wrong '"sing" is not understood' help sing
+wrong '"twice" is not understood' serve twice --data "$data"
 wrong 'wants --data' serve
-wrong 'not "fast"' serve --data "$data" --io fast
-wrong 'from 1 to 16777216' serve --data "$data" --max-record-bytes 0
-wrong 'from 1 to 16777216' serve --data "$data" --max-record-bytes 16777217
-wrong 'from 1 to 16777216' serve --data "$data" --max-record-bytes 1k
-wrong 'is logfmt' serve --data "$data" --log-format xml
-wrong 'Try: wald --help' serve --loud
+wrong '\-\-io is one of auto|uring|posix, not "fast"' serve --data "$data" --io fast
+wrong 'from 1 to 16MiB, such as .*, not "0"' serve --data "$data" --max-record-bytes 0
+wrong 'from 1 to 16MiB, such as .*, not "1k"' serve --data "$data" --max-record-bytes 1k
+wrong '\-\-log-format is one of' serve --data "$data" --log-format xml
+wrong 'Try: wald serve --help' serve --loud
+wrong 'No such file' serve --data "$data" --config "$work/none"
+status=0
+WALD_IO=fast "$wald" serve --data "$data" >"$work/out" 2>&1 || status=$?
+[ "$status" -eq 2 ] || die "WALD_IO=fast: exit status $status"
+grep -q 'WALD_IO is one of' "$work/out" || die "WALD_IO=fast: $(cat "$work/out")"
 [ ! -e "$data" ] || die 'a wrong command line made the data directory'
 
 # fails TEXT ARGUMENT...: exit status 1, and one line of a log with this text in its reason.
@@ -45,6 +58,8 @@ fails 'Address already in use' --data "$work/other" --listen "127.0.0.1:$port"
 fails 'not of the form ADDRESS:PORT' --data "$work/other" --listen nowhere
 expect 200 -d hello "$url/logs/orders"
 stop
+fails 'connections-max is 1000000' --data "$work/other" --listen 127.0.0.1:0 \
+    --connections-max 1000000
 fails 'Not a directory\|File exists' --data "$0" --listen 127.0.0.1:0
 fails 'No such file' --data "$work/missing/data" --listen 127.0.0.1:0
 mkdir "$work/newer"
@@ -64,5 +79,21 @@ if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] && [ -w /dev/shm ]; then
         expect_member durability volatile
         stop
     fi
+fi
+# Disks that may not keep what they confirm are warned of. That takes a disk of one's own.
+if [ "$(id -u)" -eq 0 ] && truncate -s 40M "$work/image" &&
+    mkfs.ext4 -q "$work/image" 2>/dev/null && mkdir "$work/disk" &&
+    mount -o loop,nobarrier "$work/image" "$work/disk" 2>/dev/null; then
+    trap 'umount -l "$work/disk"; cleanup' EXIT
+    data=$work/disk/data
+    start
+    grep -q 'level=warning event=no_barriers' "$work/log" || die 'no warning of missing barriers'
+    stop
+    mount -o remount,barrier "$work/disk"
+    start
+    ! grep -q 'level=warning' "$work/log" || die "a warning without reason: $(cat "$work/log")"
+    stop
+    umount "$work/disk"
+    trap cleanup EXIT
 fi
 passed

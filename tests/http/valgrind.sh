@@ -1,0 +1,76 @@
+#!/bin/bash
+# shellcheck disable=SC2119 # start and stop take arguments of their own
+# A life of the program, from its start to its stop, with a request of each kind: no memory is lost,
+# and none is read that was never written. Valgrind does not know io_uring.
+# shellcheck source=tests/http/lib.sh
+. "${0%/*}/lib.sh" "$@"
+
+[ "$backend" = posix ] || skip 'valgrind does not know io_uring'
+command -v valgrind >/dev/null || skip 'there is no valgrind'
+! ldd "$wald" | grep -q 'lib[at]san' || skip 'a sanitizer and valgrind exclude each other'
+
+cat >"$work/wald" <<END
+#!/bin/sh
+exec valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=all \\
+    --errors-for-leak-kinds=all --track-fds=yes --log-file="$work/valgrind" "$wald" "\$@"
+END
+chmod +x "$work/wald"
+wald=$work/wald
+
+# It has nothing to say but which files it was given open; those it left open would have a trace.
+clean()
+{
+    if grep -v '^==[0-9]*== *$\|FILE DESCRIPTORS: \|Open file descriptor\|<inherited from parent>' \
+        "$work/valgrind" >"$work/complaints"; then
+        die "valgrind: $(cat "$work/complaints")"
+    fi
+}
+
+start --idle-timeout 30s --header-timeout 10s --body-timeout 1s
+expect 200 -d hello "$url/logs/orders"
+expect 200 -H 'Transfer-Encoding: chunked' -d world "$url/logs/orders"
+head -c 100000 /dev/urandom >"$work/sent"
+expect 200 --data-binary "@$work/sent" "$url/logs/orders"
+expect 200 -H 'Expect: 100-continue' -d asked "$url/logs/orders"
+for path in /logs /logs/orders/offsets /logs/orders/records /logs/orders/records/2 \
+    /logs/orders/stats /stats /livez /readyz /version; do
+    expect 200 "$url$path"
+    expect 200 -I "$url$path"
+done
+cmp -s "$work/sent" <(curl -sS "$url/logs/orders/records/2") || die 'a record came back changed'
+expect 200 -X OPTIONS "$url/logs/orders"
+expect 400 -d x "$url/logs/-"
+expect 400 -X POST "$url/logs/orders"
+expect 404 "$url/logs/none/offsets"
+expect 405 -X DELETE "$url/logs"
+expect 413 -H 'Transfer-Encoding: chunked' --data-binary @<(head -c 1100000 /dev/zero) \
+    "$url/logs/orders"
+expect 421 -H 'Host: example.com' "$url/livez"
+expect 431 -H "A: $(head -c 60000 /dev/zero | tr '\0' a)" "$url/livez"
+expect 200 -d x "$url/logs/gone"
+expect 204 -X DELETE "$url/logs/gone"
+raw closed 'nonsense\r\n\r\n'
+raw 408 'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx'
+exec 7<>"/dev/tcp/127.0.0.1/$port" # and one that leaves in the middle of a request
+printf 'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx' >&7
+exec 7>&-
+stop
+clean
+
+# A start that fails, and a stop with a request that is cut off.
+start --shutdown-timeout 0s
+status=0
+"$work/wald" serve --data "$work/other" --listen nowhere >"$work/out" 2>&1 || status=$?
+[ "$status" -eq 1 ] || die "a start that fails: exit status $status: $(cat "$work/valgrind")"
+clean
+exec 7<>"/dev/tcp/127.0.0.1/$port"
+printf 'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx' >&7
+for _ in $(seq 100); do
+    expect 200 "$url/stats"
+    [ "$(member requests_in_progress)" != 2 ] || break
+    sleep 0.1
+done
+stop
+clean
+exec 7>&-
+passed
