@@ -125,7 +125,7 @@ static void flags_go_before_the_environment_before_the_file_before_defaults(void
 /* Whoever reads only the help has to be able to set all there is. */
 static void every_setting_can_be_set_from_each_source(void **state)
 {
-    static const char *const samples[] = {
+    static const char *const samples[SETTING_TIME + 1] = {
         [SETTING_TEXT] = "some text",
         [SETTING_NAMES] = "a.example, b.example",
         [SETTING_SWITCH] = "off",
