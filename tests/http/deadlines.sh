@@ -118,6 +118,20 @@ expect 200 "$url/logs/steady/offsets"
 expect_member committed_offset 5
 stop
 
+# Each of the times is its own: a head in time leaves the body all of its time, and no more.
+start --header-timeout 1s --body-timeout 1h
+connect
+printf '%bContent-Length: 12\r\nConnection: close\r\n\r\n' "$post" >&7
+drip 'in its time.'
+all_said 'a slow body that is in time'
+grep -q '^HTTP/1.1 200' "$work/said" || die "a slow body that is in time: $(cat "$work/said")"
+stop
+start --header-timeout 1h --body-timeout 1s
+connect
+printf '%bContent-Length: 12\r\n\r\n' "$post" >&7
+expect_late 'a body that is not there'
+stop
+
 # An idle connection is closed without a word: nobody asked for anything.
 start --idle-timeout 1s --header-timeout 1h
 connect

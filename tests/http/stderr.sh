@@ -28,6 +28,9 @@ serving()
 serve_and_stop()
 {
     serving || die "$1: it does not serve"
+    if [ -n "${2-}" ]; then
+        [ "$(readlink "/proc/$server_pid/fd/2")" = "$2" ] || die "$1: something else is there"
+    fi
     expect 200 -d hello "$url/logs/orders"
     kill -TERM "$server_pid"
     ended
@@ -42,10 +45,10 @@ stop
 # Closed: the next file to be opened would get its number.
 "$wald" "${arguments[@]}" 2>&- &
 server_pid=$!
-serve_and_stop 'stderr is closed'
+serve_and_stop 'stderr is closed' /dev/null
 "$wald" "${arguments[@]}" <&- >&- 2>&- &
 server_pid=$!
-serve_and_stop 'all three are closed'
+serve_and_stop 'all three are closed' /dev/null
 ! grep -rqa 'event=' "$data" || die 'what was said went into a file of the data'
 
 # A pipe whose other end is gone.
