@@ -71,9 +71,10 @@ enum stage {
 };
 
 /* A connection, from its beginning to its end. */
-struct client {
+struct link {
     struct mhd *mhd;
     struct MHD_Connection *connection;
+    struct exchange *exchange; /* the one under way, if there is one */
     struct deadline deadline;
     bool is_over; /* it has been told so, and nothing it sent is acted on any more */
 };
@@ -81,7 +82,7 @@ struct client {
 struct exchange {
     struct request request;
     struct mhd *mhd;
-    struct client *client;
+    struct link *link;
     struct MHD_Connection *connection;
     enum stage stage;
     struct exchange *next_decided;
@@ -119,7 +120,7 @@ static void suspend(struct request *request)
     must(exchange->stage == STAGE_BODY);
     exchange->stage = STAGE_WAITING;
     exchange->mhd->suspended++;
-    deadline_clear(&exchange->mhd->deadlines, &exchange->client->deadline);
+    deadline_clear(&exchange->mhd->deadlines, &exchange->link->deadline);
     MHD_suspend_connection(exchange->connection);
 }
 
@@ -147,57 +148,109 @@ static void resume_decided(struct mhd *mhd)
     }
 }
 
-/* ---- the life of a connection ---- */
+/* ---- the life of an exchange ---- */
 
-static uint64_t now_us(void)
-{
-    struct timespec now;
-    must(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
-
-static int socket_of(struct MHD_Connection *connection)
+static int descriptor_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    must(info && info->connect_fd >= 0);
+    must(info);
     return info->connect_fd;
 }
 
-static void client_began(struct mhd *mhd, struct MHD_Connection *connection, void **context)
-{
-    struct client *client = calloc(1, sizeof(*client));
-    if (!client) { /* seen as an end by the library when it first looks at the connection */
-        shutdown(socket_of(connection), SHUT_RDWR);
-        return;
-    }
-    client->mhd = mhd;
-    client->connection = connection;
-    deadline_set(&mhd->deadlines, &client->deadline, DEADLINE_HEAD);
-    *context = client;
-}
-
-static void connection_changed(void *argument, struct MHD_Connection *connection, void **context,
-                               enum MHD_ConnectionNotificationCode what)
-{
-    struct mhd *mhd = argument;
-    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        client_began(mhd, connection, context);
-        return;
-    }
-    /* The library only listens again when it is run, and nothing else may wake it. */
-    mhd->vacancy = true;
-    struct client *client = TAKE(*context);
-    if (client)
-        deadline_clear(&mhd->deadlines, &client->deadline);
-    free(client);
-}
-
-static struct client *client_of(struct MHD_Connection *connection)
+static struct link *link_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return info ? info->socket_context : NULL;
+}
+
+static void drop_body(struct exchange *exchange)
+{
+    exchange->mhd->body_bytes -= exchange->body_capacity;
+    exchange->body_capacity = 0;
+    free(TAKE(exchange->body));
+}
+
+static void end_exchange(struct link *link)
+{
+    struct exchange *exchange = TAKE(link->exchange);
+    struct mhd *mhd = exchange->mhd;
+    must(exchange->stage != STAGE_WAITING);
+    if (exchange->stage == STAGE_DECIDED) /* resumed, and found to be gone: nobody to tell */
+        request_finish(&exchange->request);
+    mhd->answer_bytes -= exchange->answer_bytes;
+    drop_body(exchange);
+    request_close(&exchange->request);
+    free(exchange);
+    deadline_set(&mhd->deadlines, &link->deadline, DEADLINE_IDLE);
+}
+
+/* What this returns is what serve() finds in *context. */
+static void *target_seen(void *argument, const char *target, struct MHD_Connection *connection)
+{
+    struct mhd *mhd = argument;
+    struct link *link = link_of(connection);
+    size_t bytes = target ? strlen(target) : 0;
+    size_t kept = (size_t)min_u64(bytes, HTTP_TARGET_BYTES_MAX);
+    struct exchange *exchange = link ? calloc(1, sizeof(*exchange) + kept + 1) : NULL;
+    if (!exchange)
+        return NULL;
+
+    if (link->exchange) /* the library did not tell of its end */
+        end_exchange(link);
+    link->exchange = exchange;
+    deadline_set(&mhd->deadlines, &link->deadline, DEADLINE_HEAD);
+    exchange->mhd = mhd;
+    exchange->link = link;
+    exchange->connection = connection;
+    exchange->target_bytes = bytes;
+    if (kept > 0)
+        memcpy(exchange->target, target, kept);
+    request_open(&exchange->request, mhd->api, &transport);
+    return exchange;
+}
+
+static void finished(void *argument, struct MHD_Connection *connection, void **context,
+                     enum MHD_RequestTerminationCode reason)
+{
+    if (*context)
+        end_exchange(link_of(connection));
+    *context = NULL;
+}
+
+/* ---- the life of a connection ---- */
+
+static void connected(struct mhd *mhd, struct MHD_Connection *connection, void **context)
+{
+    struct link *link = calloc(1, sizeof(*link));
+    if (!link) { /* seen as an end by the library when it first looks at the connection */
+        shutdown(descriptor_of(connection), SHUT_RDWR);
+        return;
+    }
+    link->mhd = mhd;
+    link->connection = connection;
+    deadline_set(&mhd->deadlines, &link->deadline, DEADLINE_HEAD);
+    *context = link;
+}
+
+static void connection_changed(void *argument, struct MHD_Connection *connection, void **context,
+                               enum MHD_ConnectionNotificationCode code)
+{
+    struct mhd *mhd = argument;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        connected(mhd, connection, context);
+        return;
+    }
+    /* The library only listens again when it is run, and nothing else may wake it. */
+    mhd->vacancy = true;
+    struct link *link = TAKE(*context);
+    /* Some refusals of 0.9.75 end a request without finished(): more cookies than it has room for. */
+    if (link && link->exchange)
+        end_exchange(link);
+    if (link)
+        deadline_clear(&mhd->deadlines, &link->deadline);
+    free(link);
 }
 
 /* The library takes no answer while a request is arriving, so this one goes past it: it has written
@@ -230,10 +283,10 @@ static void refuse_late(int fd)
     response_clear(&response);
 }
 
-static void cut_off(struct client *client, enum deadline_kind kind)
+static void cut_off(struct link *link, enum deadline_kind kind)
 {
-    int fd = socket_of(client->connection);
-    client->is_over = true;
+    int fd = descriptor_of(link->connection);
+    link->is_over = true;
     if (kind == DEADLINE_HEAD || kind == DEADLINE_BODY) {
         refuse_late(fd);
     } else if (kind == DEADLINE_ANSWER) {
@@ -248,55 +301,7 @@ static void cut_off_late(struct mhd *mhd)
 {
     struct deadline *deadline;
     while ((deadline = deadlines_take(&mhd->deadlines)) != NULL)
-        cut_off(container_of(deadline, struct client, deadline), deadline->kind);
-}
-
-/* ---- the life of an exchange ---- */
-
-/* What this returns is what serve() finds in *context. */
-static void *target_seen(void *argument, const char *target, struct MHD_Connection *connection)
-{
-    struct mhd *mhd = argument;
-    struct client *client = client_of(connection);
-    size_t bytes = target ? strlen(target) : 0;
-    size_t kept = (size_t)min_u64(bytes, HTTP_TARGET_BYTES_MAX);
-    struct exchange *exchange = client ? calloc(1, sizeof(*exchange) + kept + 1) : NULL;
-    if (!exchange)
-        return NULL;
-
-    deadline_set(&mhd->deadlines, &client->deadline, DEADLINE_HEAD);
-    exchange->mhd = mhd;
-    exchange->client = client;
-    exchange->connection = connection;
-    exchange->target_bytes = bytes;
-    if (kept > 0)
-        memcpy(exchange->target, target, kept);
-    request_open(&exchange->request, mhd->api, &transport);
-    return exchange;
-}
-
-static void drop_body(struct exchange *exchange)
-{
-    exchange->mhd->body_bytes -= exchange->body_capacity;
-    exchange->body_capacity = 0;
-    free(TAKE(exchange->body));
-}
-
-static void finished(void *argument, struct MHD_Connection *connection, void **context,
-                     enum MHD_RequestTerminationCode reason)
-{
-    struct exchange *exchange = *context;
-    if (!exchange)
-        return;
-    must(exchange->stage != STAGE_WAITING);
-    if (exchange->stage == STAGE_DECIDED) /* resumed, and found to be gone: nobody to tell */
-        request_finish(&exchange->request);
-    *context = NULL;
-    deadline_set(&exchange->mhd->deadlines, &exchange->client->deadline, DEADLINE_IDLE);
-    exchange->mhd->answer_bytes -= exchange->answer_bytes;
-    drop_body(exchange);
-    request_close(&exchange->request);
-    free(exchange);
+        cut_off(container_of(deadline, struct link, deadline), deadline->kind);
 }
 
 /* ---- the answer ---- */
@@ -346,7 +351,7 @@ static enum MHD_Result answer(struct exchange *exchange)
 {
     struct response *response = &exchange->request.response;
     count_answer(exchange);
-    deadline_set(&exchange->mhd->deadlines, &exchange->client->deadline, DEADLINE_ANSWER);
+    deadline_set(&exchange->mhd->deadlines, &exchange->link->deadline, DEADLINE_ANSWER);
     struct MHD_Response *out = MHD_create_response_from_buffer(response->body_bytes, response->body,
                                                                MHD_RESPMEM_MUST_FREE);
     if (!out)
@@ -384,7 +389,7 @@ static enum MHD_Result begin(struct exchange *exchange, const char *method, cons
     head.target = exchange->target;
     head.target_bytes = exchange->target_bytes;
     head.header_count = 0;
-    deadline_set(&exchange->mhd->deadlines, &exchange->client->deadline, DEADLINE_BODY);
+    deadline_set(&exchange->mhd->deadlines, &exchange->link->deadline, DEADLINE_BODY);
     MHD_get_connection_values_n(exchange->connection, MHD_HEADER_KIND, collect_header, &head);
 
     switch (request_begin(&exchange->request, &head, exchange->target)) {
@@ -450,7 +455,7 @@ static enum MHD_Result serve(void *argument, struct MHD_Connection *connection, 
                              size_t *body_bytes, void **context)
 {
     struct exchange *exchange = *context;
-    if (!exchange || exchange->client->is_over) /* there was no memory for it; or it is too late */
+    if (!exchange || exchange->link->is_over) /* there was no memory for it; or it is too late */
         return MHD_NO;
     if (exchange->stage == STAGE_HEAD)
         return begin(exchange, method, version);
@@ -511,7 +516,7 @@ int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *
                        [DEADLINE_ANSWER] = config->answer_timeout_us,
                        [DEADLINE_IDLE] = config->idle_timeout_us,
                    },
-                   now_us());
+                   api_now_us());
     mhd->decided_end = &mhd->decided;
     mhd->daemon = start_daemon(mhd, config);
     if (!mhd->daemon) { /* which has closed the socket or not, depending on the reason */
@@ -541,14 +546,14 @@ uint64_t mhd_run(struct mhd *mhd)
 {
     bool pending = true;
 
-    deadlines_look(&mhd->deadlines, now_us(), mhd->wait_us);
+    deadlines_look(&mhd->deadlines, api_now_us(), mhd->wait_us);
     resume_decided(mhd);
     for (int round = 0; round < ROUNDS_MAX && pending; round++) {
         mhd->vacancy = false;
         must(MHD_run(mhd->daemon) == MHD_YES);
         pending = is_pending(mhd);
     }
-    deadlines_look(&mhd->deadlines, now_us(), 0);
+    deadlines_look(&mhd->deadlines, api_now_us(), 0);
     cut_off_late(mhd);
 
     /* What is decided already was refused at once, or by a deletion that did the committer's work. */

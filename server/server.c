@@ -381,7 +381,8 @@ static void serve(struct server *server)
 
     uint64_t until_us = now_us() + server->config->shutdown_timeout_us;
     while (api_in_progress(server->api) > 0 &&
-           (now_us() < until_us || mhd_suspended(server->mhd) > 0))
+           (now_us() < until_us || api_appends_waiting(server->api) > 0 ||
+            mhd_suspended(server->mhd) > 0))
         wait_us = turn(server, min_u64(wait_us, STOP_TURN_US));
 }
 

@@ -43,12 +43,12 @@ stop
 
 # Bodies that are arriving.
 start --body-memory 70000
-head -c 40000 /dev/zero >"$work/piece"
+head -c 60000 /dev/zero >"$work/piece"
 expect 200 --data-binary "@$work/piece" "$url/logs/bodies"
 head -c 69000 /dev/zero >"$work/most" # there is no more left, but it fits
 expect 200 --data-binary "@$work/most" "$url/logs/bodies"
 exec 7<>"/dev/tcp/127.0.0.1/$port"
-printf 'POST /logs/bodies HTTP/1.1\r\n%bContent-Length: 40001\r\n\r\n' "$host" >&7
+printf 'POST /logs/bodies HTTP/1.1\r\n%bContent-Length: 60001\r\n\r\n' "$host" >&7
 cat "$work/piece" >&7
 for _ in $(seq 100); do
     status=$(curl -s -o "$work/body" -D "$work/headers" -w '%{http_code}' \
