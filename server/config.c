@@ -59,8 +59,8 @@ static bool complain(struct loading *loading, const char *format, ...)
 static bool complain(struct loading *loading, const char *format, ...)
 {
     va_list arguments;
-    va_start(arguments, format);
     fprintf(loading->errors, "wald: ");
+    va_start(arguments, format);
     vfprintf(loading->errors, format, arguments);
     fprintf(loading->errors, "\n");
     va_end(arguments);

@@ -136,7 +136,7 @@ void setting_variable(const struct setting *setting, char ret_name[SETTING_NAME_
     must(strlen(setting->name) + 6 <= SETTING_NAME_BYTES);
     char *end = ret_name + sprintf(ret_name, "WALD_");
     for (const char *c = setting->name; *c; c++)
-        *end++ = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+        *end++ = (char)(*c == '-' ? '_' : toupper((unsigned char)*c));
     *end = '\0';
 }
 
