@@ -23,10 +23,10 @@ struct api_config {
     struct store *store; /* the caller's; its committer 0 is driven by the thread that serves */
     const char *version;
     uint32_t record_bytes_max;
-    uint32_t batch_bytes_max; /* of an NDJSON body, up to WAL_APPEND_BYTES_MAX; 0: that much */
+    uint32_t batch_bytes_max;  /* of an NDJSON body, up to WAL_APPEND_BYTES_MAX; 0: that much */
     uint32_t header_bytes_max; /* of all headers of a request; 0: HTTP_HEADERS_BYTES_MAX */
     uint64_t long_poll_max_us; /* how long a request may wait for records */
-    bool auto_create;         /* the first append to a log makes it */
+    bool auto_create;          /* the first append to a log makes it */
     bool is_volatile; /* the data does not outlive the machine's memory, and receipts say so */
 
     /* The names of Host that are answered to beside those of the loopback; any_host: every name.

@@ -64,6 +64,18 @@ expect_problem log-not-found
 expect 200 -d x "$url/logs/small"
 stop
 
+# Many records in one body have a limit of their own.
+start --max-batch-bytes 100
+lines='Content-Type: application/x-ndjson'
+printf '%049d\n%049d\n' 1 2 >"$work/batch"
+expect 200 -H "$lines" --data-binary "@$work/batch" "$url/logs/batches"
+expect_member count 2
+echo x >>"$work/batch"
+expect 413 -H "$lines" --data-binary "@$work/batch" "$url/logs/batches"
+expect 200 --data-binary "@$work/batch" "$url/logs/batches"
+expect_member offset 2
+stop
+
 # How it is written, and into files of what size.
 start --direct off --segment-bytes 16KiB
 expect 200 "$url/stats"

@@ -48,6 +48,22 @@ expect 413 -H 'Transfer-Encoding: chunked' --data-binary @<(head -c 1100000 /dev
     "$url/logs/orders"
 expect 421 -H 'Host: example.com' "$url/livez"
 expect 431 -H "A: $(head -c 60000 /dev/zero | tr '\0' a)" "$url/livez"
+lines='Content-Type: application/x-ndjson'
+printf 'one\ntwo\n' >"$work/batch"
+expect 200 -H "$lines" --data-binary "@$work/batch" "$url/logs/orders"
+gzip -c "$work/batch" >"$work/batch.gz"
+expect 200 -H "$lines" -H 'Content-Encoding: gzip' --data-binary "@$work/batch.gz" "$url/logs/orders"
+expect 400 -H 'Content-Encoding: gzip' --data-binary "@$work/batch" "$url/logs/orders"
+for _ in 1 2; do
+    expect 200 -H 'Idempotency-Key: "once"' -d once "$url/logs/orders"
+    expect 200 -H 'Producer-Id: p' -H 'Producer-Epoch: 0' -H 'Producer-Seq: 0' -d once \
+        "$url/logs/orders"
+done
+expect 412 -H 'If-Match: "1"' -d x "$url/logs/orders"
+expect 202 -d x "$url/logs/orders?ack=none"
+expect 200 -X POST "$url/logs/orders/sync"
+expect 200 -X POST "$url/logs/orders/trim?before=1"
+expect 410 "$url/logs/orders/records/0"
 expect 200 -d x "$url/logs/gone"
 expect 204 -X DELETE "$url/logs/gone"
 raw closed 'nonsense\r\n\r\n'
