@@ -14,6 +14,7 @@ static const struct {
     unsigned status;
     const char *type, *title, *detail;
 } kinds[PROBLEM_COUNT] = {
+    [PROBLEM_BAD_REQUEST_LINE] = {400, "bad-request-line", "The request line is malformed", NULL},
     [PROBLEM_BAD_TARGET] = {400, "bad-target", "The request target is not acceptable",
                             "Send a path that begins with '/', in printable ASCII and without "
                             "percent-encoding: no name here needs it."},

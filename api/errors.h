@@ -11,6 +11,7 @@
 #include "api/response.h"
 
 enum problem {
+    PROBLEM_BAD_REQUEST_LINE,
     PROBLEM_BAD_TARGET,
     PROBLEM_BAD_HEADER,
     PROBLEM_BAD_NAME,

@@ -101,6 +101,18 @@ static bool target_is_fine(const struct http_head *head, struct response *refusa
     return fine || refuse(refusal, PROBLEM_BAD_TARGET, NULL);
 }
 
+/* The library takes any method, and every HTTP/1.x. */
+static bool line_is_fine(const struct http_head *head, struct response *refusal)
+{
+    if (!is_token(head->method, strlen(head->method)))
+        return refuse(refusal, PROBLEM_BAD_REQUEST_LINE,
+                      "The method has characters that no method may have.");
+    if (strcmp(head->version, "HTTP/1.1") != 0 && strcmp(head->version, "HTTP/1.0") != 0)
+        return refuse(refusal, PROBLEM_BAD_REQUEST_LINE,
+                      "Send the request as HTTP/1.1 or HTTP/1.0.");
+    return true;
+}
+
 /* Collects the known headers, and sees that every header is well-formed. */
 static bool sort_headers(const struct gate_config *config, const struct http_head *head,
                          const char *known[HTTP_KNOWN_COUNT], struct response *refusal)
@@ -247,7 +259,8 @@ bool gate_admits(const struct gate_config *config, const struct http_head *head,
     const char **known = facts.headers;
 
     ret_refusal->close = true;
-    if (!target_is_fine(head, ret_refusal) || !sort_headers(config, head, known, ret_refusal) ||
+    if (!line_is_fine(head, ret_refusal) || !target_is_fine(head, ret_refusal) ||
+        !sort_headers(config, head, known, ret_refusal) ||
         !framing_is_clear(head, &facts, ret_refusal) ||
         !host_is_fine(config, head, known[HTTP_HOST], ret_refusal))
         return false;

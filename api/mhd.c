@@ -38,6 +38,7 @@
 #include "api/errors.h"
 #include "api/request.h"
 #include "api/text.h"
+#include "api/wire.h"
 #include "wal/base.h"
 
 /* Beside the headers: the request line, and the head of the answer. The library clears all of it for
@@ -224,6 +225,8 @@ static void finished(void *argument, struct MHD_Connection *connection, void **c
 static void connected(struct mhd *mhd, struct MHD_Connection *connection, void **context)
 {
     struct link *link = calloc(1, sizeof(*link));
+    if (link && wire_open(descriptor_of(connection)) < 0)
+        free(TAKE(link));
     if (!link) { /* seen as an end by the library when it first looks at the connection */
         shutdown(descriptor_of(connection), SHUT_RDWR);
         return;
@@ -244,6 +247,7 @@ static void connection_changed(void *argument, struct MHD_Connection *connection
     }
     /* The library only listens again when it is run, and nothing else may wake it. */
     mhd->vacancy = true;
+    wire_close(descriptor_of(connection));
     struct link *link = TAKE(*context);
     /* Some refusals of 0.9.75 end a request without finished(): more cookies than it has room for. */
     if (link && link->exchange)
@@ -384,6 +388,8 @@ static enum MHD_Result collect_header(void *argument, enum MHD_ValueKind kind, c
 static enum MHD_Result begin(struct exchange *exchange, const char *method, const char *version)
 {
     struct http_head head;
+    if (!wire_head_was_seen(descriptor_of(exchange->connection)))
+        return MHD_NO;
     head.method = method;
     head.version = version;
     head.target = exchange->target;

@@ -1,0 +1,310 @@
+#undef _FORTIFY_SOURCE /* recv() is defined here, and must not be an inline function before */
+#include "api/wire.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+/* In a method, a target, a version, and in the name or value of a header the gate refuses it, and to
+ * the library it means nothing. */
+#define SPOILT '\001'
+
+#define CHUNK_DIGITS_MAX 15
+#define EXTENSION_BYTES_MAX 256
+#define LENGTH_DIGITS_MAX 19
+
+/* ---- heads ---- */
+
+static void spoil(struct wire *wire, char *byte)
+{
+    *byte = SPOILT;
+    wire->spoilt = true;
+}
+
+static void begin_request(struct wire *wire)
+{
+    *wire = (struct wire){.heads = wire->heads, .heads_served = wire->heads_served};
+}
+
+static bool is_named(const struct wire *wire, const char *name)
+{
+    return strlen(name) == wire->name_bytes && strncasecmp(wire->name, name, wire->name_bytes) == 0;
+}
+
+static void end_name(struct wire *wire)
+{
+    wire->state = WIRE_FIELD_VALUE;
+    wire->is_length = is_named(wire, "Content-Length");
+    wire->lengths += wire->is_length;
+    wire->codings += is_named(wire, "Transfer-Encoding");
+}
+
+/* What follows a head that says neither "no body" nor one length nor chunks is nobody's to read. The
+ * gate refuses such heads in words. */
+static void end_head(struct wire *wire)
+{
+    bool clear = !wire->spoilt && wire->lengths + wire->codings <= 1 &&
+                 (wire->lengths == 0 || (wire->digits > 0 && wire->digits <= LENGTH_DIGITS_MAX));
+    wire->heads++;
+    wire->chunked = wire->codings == 1;
+    wire->digits = 0;
+    if (!clear)
+        wire->state = WIRE_CUT;
+    else if (wire->chunked)
+        wire->state = WIRE_CHUNK_SIZE;
+    else if (wire->left > 0)
+        wire->state = WIRE_BODY;
+    else
+        begin_request(wire);
+}
+
+static void end_line(struct wire *wire)
+{
+    switch (wire->state) {
+    case WIRE_REQUEST_BEGIN: break; /* empty lines before a request mean nothing */
+    case WIRE_FIELD_BEGIN: end_head(wire); break;
+    default: wire->state = WIRE_FIELD_BEGIN; wire->name_bytes = 0;
+    }
+}
+
+/* Of the value of Content-Length. The number of digits is out of range if there is anything else. */
+static void add_to_length(struct wire *wire, char byte)
+{
+    if ((byte == ' ' || byte == '\t') && wire->digits == 0)
+        return;
+    if (byte < '0' || byte > '9' || wire->digits >= LENGTH_DIGITS_MAX) {
+        wire->digits = LENGTH_DIGITS_MAX + 1;
+        return;
+    }
+    wire->digits++;
+    wire->left = wire->left * 10 + (uint64_t)(byte - '0');
+}
+
+static void look_at_request_line(struct wire *wire, char *byte)
+{
+    bool begins = wire->state == WIRE_REQUEST_BEGIN;
+    wire->state = WIRE_REQUEST_LINE;
+    if (*byte == ' ' && (begins || wire->after_space || ++wire->spaces > 2))
+        spoil(wire, byte);
+    wire->after_space = *byte == ' ';
+}
+
+static void look_at_field(struct wire *wire, char *byte)
+{
+    switch (wire->state) {
+    case WIRE_FIELD_BEGIN:
+        /* The rest of the header before it, for some; and a header without a name. */
+        if (*byte == ' ' || *byte == '\t' || *byte == ':')
+            spoil(wire, byte);
+        wire->state = WIRE_FIELD_NAME;
+        break;
+    case WIRE_FIELD_VALUE:
+        if (wire->is_length)
+            add_to_length(wire, *byte);
+        return;
+    default: break;
+    }
+    if (*byte == ':')
+        end_name(wire);
+    else if (wire->name_bytes < sizeof(wire->name))
+        wire->name[wire->name_bytes++] = *byte;
+}
+
+static void look_at_head(struct wire *wire, char *byte)
+{
+    bool after_cr = wire->cr;
+    wire->cr = *byte == '\r';
+    if (after_cr && *byte == '\n') {
+        end_line(wire);
+        return;
+    }
+    if (*byte == '\0' || *byte == '\n')
+        spoil(wire, byte);
+    /* A CR that ends no line is left: to the library it is a byte like others, and the gate refuses
+     * it. Here it is one once it is known not to be the end. */
+    if (wire->cr && !after_cr)
+        return;
+    if (after_cr)
+        wire->spoilt = true;
+    if (wire->state <= WIRE_REQUEST_LINE)
+        look_at_request_line(wire, byte);
+    else
+        look_at_field(wire, byte);
+}
+
+/* ---- chunks ---- */
+
+static int hex_digit(char byte)
+{
+    if (byte >= '0' && byte <= '9')
+        return byte - '0';
+    byte |= 0x20;
+    return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
+}
+
+static void end_chunk_size(struct wire *wire)
+{
+    wire->final = wire->left == 0;
+    wire->state = wire->final ? WIRE_TRAILER_BEGIN : WIRE_BODY;
+}
+
+static bool is_text(char byte)
+{
+    return byte == '\t' || ((unsigned char)byte >= ' ' && byte != 0x7f);
+}
+
+/* False: not a byte that may stand here. */
+static bool look_at_chunk_size(struct wire *wire, char *byte)
+{
+    int digit = hex_digit(*byte);
+    if (digit >= 0) {
+        wire->left = wire->left * 16 + (uint64_t)digit;
+        return ++wire->digits <= CHUNK_DIGITS_MAX;
+    }
+    if (*byte != ';' || wire->digits == 0)
+        return false;
+    wire->state = WIRE_CHUNK_EXTENSION;
+    wire->extension_bytes = 0;
+    return true;
+}
+
+static bool look_at_trailer(struct wire *wire, char byte)
+{
+    if (wire->state == WIRE_TRAILER_BEGIN && (byte == ' ' || byte == '\t' || byte == ':'))
+        return false;
+    wire->state = WIRE_TRAILER;
+    return is_text(byte);
+}
+
+/* A line of what stands between chunks or behind the last one has ended. */
+static bool end_chunk_line(struct wire *wire)
+{
+    switch (wire->state) {
+    case WIRE_CHUNK_SIZE:
+    case WIRE_CHUNK_EXTENSION:
+        if (wire->digits == 0)
+            return false;
+        end_chunk_size(wire);
+        return true;
+    case WIRE_CHUNK_END:
+        wire->state = WIRE_CHUNK_SIZE;
+        wire->digits = 0;
+        wire->left = 0;
+        return true;
+    case WIRE_TRAILER_BEGIN: begin_request(wire); return true;
+    default: wire->state = WIRE_TRAILER_BEGIN; return true;
+    }
+}
+
+static bool look_between_chunks(struct wire *wire, char *byte)
+{
+    bool after_cr = wire->cr;
+    wire->cr = *byte == '\r' && !after_cr;
+    if (after_cr)
+        return *byte == '\n' && end_chunk_line(wire);
+    if (wire->cr)
+        return wire->state != WIRE_CHUNK_SIZE || wire->digits > 0;
+    switch (wire->state) {
+    case WIRE_CHUNK_SIZE: return look_at_chunk_size(wire, byte);
+    case WIRE_CHUNK_EXTENSION:
+        return is_text(*byte) && ++wire->extension_bytes <= EXTENSION_BYTES_MAX;
+    case WIRE_CHUNK_END: return false;
+    default: return look_at_trailer(wire, *byte);
+    }
+}
+
+/* ---- all of it ---- */
+
+static void skip_body(struct wire *wire, uint64_t count)
+{
+    wire->left -= count;
+    if (wire->left > 0)
+        return;
+    if (wire->chunked)
+        wire->state = WIRE_CHUNK_END;
+    else
+        begin_request(wire);
+}
+
+size_t wire_look(struct wire *wire, char *bytes, size_t count)
+{
+    size_t i = 0;
+    while (i < count && wire->state != WIRE_CUT) {
+        if (wire->state == WIRE_BODY) {
+            uint64_t skipped = wire->left < count - i ? wire->left : count - i;
+            i += (size_t)skipped;
+            skip_body(wire, skipped);
+        } else if (wire->state < WIRE_BODY) {
+            look_at_head(wire, &bytes[i++]);
+        } else if (look_between_chunks(wire, &bytes[i])) {
+            i++;
+        } else {
+            /* Where the library reads no further for this byte, it says 400 before the cut. */
+            bytes[i++] = SPOILT;
+            wire->state = WIRE_CUT;
+        }
+    }
+    return i;
+}
+
+/* ---- by descriptor ---- */
+
+static struct {
+    struct wire wire;
+    bool open;
+} * wires;
+static size_t wire_count;
+
+int wire_open(int fd)
+{
+    size_t wanted = (size_t)fd + 1;
+    if (wanted > wire_count) {
+        size_t count = wanted > 2 * wire_count ? wanted : 2 * wire_count;
+        void *more = realloc(wires, count * sizeof(*wires));
+        if (!more)
+            return -ENOMEM;
+        wires = more;
+        memset(&wires[wire_count], 0, (count - wire_count) * sizeof(*wires));
+        wire_count = count;
+    }
+    wires[fd].wire = (struct wire){0};
+    wires[fd].open = true;
+    return 0;
+}
+
+static struct wire *wire_of(int fd)
+{
+    return fd >= 0 && (size_t)fd < wire_count && wires[fd].open ? &wires[fd].wire : NULL;
+}
+
+void wire_close(int fd)
+{
+    if (wire_of(fd))
+        wires[fd].open = false;
+}
+
+bool wire_head_was_seen(int fd)
+{
+    struct wire *wire = wire_of(fd);
+    return wire && wire->heads_served++ < wire->heads;
+}
+
+/* In place of the C library's, for all callers; descriptors that nobody looks at are not touched. */
+ssize_t recv(int fd, void *bytes, size_t count, int flags)
+{
+    struct wire *wire = wire_of(fd);
+    if (wire && wire->state == WIRE_CUT) {
+        errno = ECONNRESET;
+        return -1;
+    }
+    ssize_t received = recvfrom(fd, bytes, count, flags, NULL, NULL);
+    if (!wire || received <= 0 || (flags & MSG_PEEK))
+        return received;
+    size_t kept = wire_look(wire, bytes, (size_t)received);
+    /* Wakes the library up for the error that the next call answers. */
+    if (wire->state == WIRE_CUT)
+        shutdown(fd, SHUT_RD);
+    return (ssize_t)kept;
+}
