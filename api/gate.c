@@ -1,5 +1,6 @@
 #include "api/gate.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
@@ -187,18 +188,37 @@ static bool framing_is_clear(const struct http_head *head, struct gate_facts *fa
 /* "localhost", 127.0.0.1 and its neighbours, [::1]: no name that somebody else could point here. */
 static bool is_loopback(const char *host, size_t bytes)
 {
+    char text[INET_ADDRSTRLEN];
+    struct in_addr address;
     if (bytes == 9 && strncasecmp(host, "localhost", 9) == 0)
         return true;
     if (bytes == 5 && memcmp(host, "[::1]", 5) == 0)
         return true;
-    return bytes > 4 && memcmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") >= bytes;
+    if (bytes >= sizeof(text))
+        return false;
+    memcpy(text, host, bytes);
+    text[bytes] = '\0';
+    return inet_pton(AF_INET, text, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
 }
 
-static bool host_is_ours(const struct gate_config *config, const char *host)
+/* How long the name or address is that a Host begins with, if a port or nothing follows; else 0. */
+static size_t host_name_bytes(const char *host)
 {
-    /* Without its port; the colons of an address of IPv6 stand in brackets. */
-    const char *end = host[0] == '[' ? strchr(host, ']') : strchr(host, ':');
-    size_t bytes = !end ? strlen(host) : (size_t)(end - host) + (host[0] == '[');
+    size_t bytes =
+        strspn(host, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_");
+    if (host[0] == '[') {
+        bytes = 1 + strspn(host + 1, "0123456789abcdefABCDEF:.");
+        if (bytes == 1 || host[bytes++] != ']')
+            return 0;
+    }
+    const char *port = host + bytes;
+    if (*port == ':')
+        port += 1 + strspn(port + 1, "0123456789");
+    return *port ? 0 : bytes;
+}
+
+static bool host_is_ours(const struct gate_config *config, const char *host, size_t bytes)
+{
     if (config->any_host || is_loopback(host, bytes))
         return true;
     for (unsigned i = 0; i < config->host_count; i++) {
@@ -217,11 +237,10 @@ static bool host_is_fine(const struct gate_config *config, const struct http_hea
         return refuse_header(refusal, known_names[HTTP_HOST],
                              "missing. HTTP/1.1 wants exactly one.");
     }
-    size_t fine = strspn(host, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                               ".:-_[]");
-    if (fine == 0 || host[fine])
+    size_t bytes = host_name_bytes(host);
+    if (bytes == 0)
         return refuse_header(refusal, known_names[HTTP_HOST], "not a name or address with a port.");
-    return host_is_ours(config, host) || refuse(refusal, PROBLEM_UNKNOWN_HOST, NULL);
+    return host_is_ours(config, host, bytes) || refuse(refusal, PROBLEM_UNKNOWN_HOST, NULL);
 }
 
 /* Browsers name the page that makes a request. Only a page of our own may. */

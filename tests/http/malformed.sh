@@ -1,0 +1,11 @@
+#!/bin/bash
+# shellcheck disable=SC2119 # start and stop take arguments of their own
+# Hundreds of malformed requests: each is refused, none writes a record or makes a log, and the
+# service goes on.
+# shellcheck source=tests/http/lib.sh
+. "${0%/*}/lib.sh" "$@"
+
+start
+python3 "${0%/*}/malformed.py" "$port" "$server_pid" || die 'see above'
+stop
+passed

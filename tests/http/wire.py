@@ -1,0 +1,145 @@
+"""Exact bytes to the service and its answers back, with no HTTP library in between."""
+
+import json
+import socket
+import time
+
+# Long enough for the slowest build on a busy machine; shorter than the service's own patience with
+# a connection on which nothing happens, so that waiting for that counts as a failure.
+PATIENCE_S = 30
+
+
+class Stuck(Exception):
+    """Neither an answer nor the end of the connection has come."""
+
+
+class Answer:
+    """One answer: its status, its headers by lower-case name, and its body."""
+
+    def __init__(self, status, headers, body):
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def problem(self):
+        """The type of the problem document it is, or None."""
+        if self.headers.get("content-type") != "application/problem+json":
+            return None
+        document = json.loads(self.body)
+        if document["status"] != self.status or len(document["detail"]) < 10:
+            return None
+        return document["type"]
+
+
+class Connection:
+    """A connection of its own. The far side may close it at any moment; then answers end."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.stream = self.socket.makefile("rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stream.close()
+        self.socket.close()
+
+    def send(self, *pieces):
+        """Each piece by itself, so that it is likely to be received by itself."""
+        for i, piece in enumerate(pieces):
+            if i > 0:
+                time.sleep(0.01)
+            try:
+                self.socket.sendall(piece)
+            except (BrokenPipeError, ConnectionResetError):
+                return
+
+    def end(self):
+        """Nothing more is going to be sent. An end that arrives together with the last bytes is
+        noticed by the library only when its patience ends, so it comes a little later."""
+        time.sleep(0.02)
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def answer(self, has_body=True):
+        """The next answer, or None at the end of the connection."""
+        try:
+            line = self.stream.readline()
+            if not line.endswith(b"\n"):
+                return None
+            headers = {}
+            while True:
+                header = self.stream.readline()
+                if header in (b"\r\n", b""):
+                    break
+                name, _, value = header.decode("latin-1").partition(":")
+                headers[name.lower()] = value.strip()
+            size = int(headers.get("content-length", 0)) if has_body else 0
+            return Answer(int(line.split()[1]), headers, self.stream.read(size))
+        except TimeoutError as error:
+            raise Stuck() from error
+        except ConnectionError:
+            return None
+
+
+def request(port, method, target, body=b""):
+    """A request as it should be."""
+    with Connection(port) as connection:
+        connection.send(
+            f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+        )
+        answer = connection.answer(method != "HEAD")
+    if answer is None:
+        raise AssertionError(f"{method} {target}: no answer")
+    return answer
+
+
+class Service:
+    """The service under test, looked at from outside."""
+
+    def __init__(self, port, pid):
+        self.port = port
+        self.pid = pid
+        self.began = self._began()
+
+    def _began(self):
+        with open(f"/proc/{self.pid}/stat", encoding="ascii", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+
+    def is_well(self):
+        """The same process, alive and answering."""
+        began = self._began()
+        return began == self.began and request(self.port, "GET", "/livez").status == 200
+
+    def offsets(self, log):
+        """The positions of a log; None if there is none."""
+        answer = request(self.port, "GET", f"/logs/{log}/offsets")
+        return json.loads(answer.body) if answer.status == 200 else None
+
+    def holdings(self):
+        """Every log there is, with its positions."""
+        logs = json.loads(request(self.port, "GET", "/logs?limit=10000").body)["logs"]
+        return {log["name"]: self.offsets(log["name"]) for log in logs}
+
+    def is_idle(self):
+        """Whether nothing is left of earlier requests, which may take a moment."""
+        for _ in range(200):
+            stats = json.loads(request(self.port, "GET", "/stats").body)
+            if stats["requests_in_progress"] == 1 and stats["appends_waiting"] == 0:
+                return True
+            time.sleep(0.01)
+        return False
+
+    def append(self, log, body):
+        answer = request(self.port, "POST", f"/logs/{log}", body)
+        if answer.status != 200:
+            raise AssertionError(f"an append to {log} was answered with {answer.status}")
+
+    def has_method(self, target, method):
+        return method in request(self.port, "OPTIONS", target).headers.get("allow", "")
