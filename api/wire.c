@@ -172,10 +172,14 @@ static bool look_at_chunk_size(struct wire *wire, char *byte)
 
 static bool look_at_trailer(struct wire *wire, char byte)
 {
-    if (wire->state == WIRE_TRAILER_BEGIN && (byte == ' ' || byte == '\t' || byte == ':'))
-        return false;
-    wire->state = WIRE_TRAILER;
-    return is_text(byte);
+    if (wire->state == WIRE_TRAILER)
+        return is_text(byte);
+    if (byte == ':' && wire->state == WIRE_TRAILER_NAME) {
+        wire->state = WIRE_TRAILER;
+        return true;
+    }
+    wire->state = WIRE_TRAILER_NAME;
+    return is_text(byte) && !strchr(" \t\"(),/:;<=>?@[\\]{}", byte);
 }
 
 /* A line of what stands between chunks or behind the last one has ended. */
@@ -205,7 +209,8 @@ static bool look_between_chunks(struct wire *wire, char *byte)
     if (after_cr)
         return *byte == '\n' && end_chunk_line(wire);
     if (wire->cr)
-        return wire->state != WIRE_CHUNK_SIZE || wire->digits > 0;
+        return wire->state != WIRE_TRAILER_NAME &&
+               (wire->state != WIRE_CHUNK_SIZE || wire->digits > 0);
     switch (wire->state) {
     case WIRE_CHUNK_SIZE: return look_at_chunk_size(wire, byte);
     case WIRE_CHUNK_EXTENSION:
@@ -287,6 +292,9 @@ void wire_close(int fd)
 
 bool wire_head_was_seen(int fd)
 {
+#ifdef API_PLANTED_LENIENCE
+    return true;
+#endif
     struct wire *wire = wire_of(fd);
     return wire && wire->heads_served++ < wire->heads;
 }
@@ -295,6 +303,9 @@ bool wire_head_was_seen(int fd)
 ssize_t recv(int fd, void *bytes, size_t count, int flags)
 {
     struct wire *wire = wire_of(fd);
+#ifdef API_PLANTED_LENIENCE
+    wire = NULL; /* the tests build it so, to see that they would find what is looked for here */
+#endif
     if (wire && wire->state == WIRE_CUT) {
         errno = ECONNRESET;
         return -1;

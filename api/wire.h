@@ -35,6 +35,7 @@ enum wire_state {
     WIRE_CHUNK_EXTENSION,
     WIRE_CHUNK_END, /* CRLF behind the data */
     WIRE_TRAILER_BEGIN,
+    WIRE_TRAILER_NAME,
     WIRE_TRAILER,
     WIRE_CUT, /* nothing more is read */
 };

@@ -56,10 +56,10 @@ class Connection:
             except (BrokenPipeError, ConnectionResetError):
                 return
 
-    def end(self):
+    def end(self, after_s=0.02):
         """Nothing more is going to be sent. An end that arrives together with the last bytes is
         noticed by the library only when its patience ends, so it comes a little later."""
-        time.sleep(0.02)
+        time.sleep(after_s)
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
