@@ -83,7 +83,7 @@ for name, line, *allowed in (
     ("target-bare-lf", b"POST /logs/\nheld HTTP/1.1", "400"),
     ("target-utf8", "POST /logs/h\u00e9ld HTTP/1.1".encode(), "400"),
     ("target-latin1", b"POST /logs/h\xe9ld HTTP/1.1", "400"),
-    ("target-with-space", b"POST /logs/held x HTTP/1.1", "400 lib", "closed"),
+    ("target-with-space", b"POST /logs/held x HTTP/1.1", "400 lib"),
     ("target-behind-two-spaces", b"POST  /logs/held HTTP/1.1", "400"),
     ("target-behind-tab", b"POST\t/logs/held HTTP/1.1", "400 lib"),
     ("target-1025-bytes", b"POST /logs/" + b"a" * 1019 + b" HTTP/1.1", "414"),
@@ -119,26 +119,26 @@ case("http-0.9", b"GET /livez\r\n", "400 lib")
 case("http-2-preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505 lib")
 case("http-2-upgrade", post(b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"), "400")
 case("nul-line-before-request", b"\0\r\n" + HIDDEN, "closed")
-case("nul-lf-line-before-request", b"\0\n" + HIDDEN, "closed", "400", "400 lib")
-case("bare-lf-before-request", b"\n" + HIDDEN, "400", "closed")
+case("nul-lf-line-before-request", b"\0\n" + HIDDEN, "400")
+case("bare-lf-before-request", b"\n" + HIDDEN, "400")
 
 # ---- lines and headers ----
 
 case("all-lines-bare-lf", HIDDEN.replace(b"\r\n", b"\n"), "closed", ends=True)
 case("all-lines-bare-cr", HIDDEN.replace(b"\r\n", b"\r"), "closed", ends=True)
 case("all-lines-lf-cr", HIDDEN.replace(b"\r\n", b"\n\r"), "400 lib", ends=True)
-case("request-line-bare-lf", post(b"Content-Length: 1\r\n", b"x", line_end=b"\n"), "400 lib", "closed")
+case("request-line-bare-lf", post(b"Content-Length: 1\r\n", b"x", line_end=b"\n"), "400 lib")
 case("request-line-nul-lf", post(b"Content-Length: 1\r\n", b"x", line_end=b"\0\n"), "400 lib")
 case("last-line-bare-lf", post(b"Content-Length: 1\n", b"x"), "closed", ends=True)
-case("empty-line-bare-lf", HIDDEN.replace(b"\r\n\r\n", b"\r\n\n"), "400", "closed", ends=True)
-case("empty-line-nul", post(b"\0\r\n" + HIDDEN), "400", "400 lib")
-case("empty-line-nul-lf", post(b"\0\n" + HIDDEN), "400", "400 lib")
-case("empty-line-cr-cr-lf", post(b"\r\r\n" + HIDDEN), "400", "400 lib")
+case("empty-line-bare-lf", HIDDEN.replace(b"\r\n\r\n", b"\r\n\n"), "closed", ends=True)
+case("empty-line-nul", post(b"\0\r\n" + HIDDEN), "400 lib")
+case("empty-line-nul-lf", post(b"\0\n" + HIDDEN), "400 lib")
+case("empty-line-cr-cr-lf", post(b"\r\r\n" + HIDDEN), "400 lib")
 
 for name, header, *allowed in (
     ("header-without-colon", b"Nothing", "400 lib"),
-    ("header-without-name", b": value", "400", "400 lib"),
-    ("header-hidden-without-name", b": chunked\r\nTransfer-Encoding: chunked", "400", "400 lib"),
+    ("header-without-name", b": value", "400 lib"),
+    ("header-hidden-without-name", b": chunked\r\nTransfer-Encoding: chunked", "400 lib"),
     ("header-space-before-colon", b"X-Name : value", "400"),
     ("header-tab-before-colon", b"X-Name\t: value", "400"),
     ("header-name-with-space", b"X Name: value", "400"),
@@ -161,16 +161,16 @@ for name, header, *allowed in (
     ("header-value-control", b"X: a\x02b", "400"),
     ("header-value-escape", b"X: a\x1b[2J", "400"),
     ("header-value-delete", b"X: a\x7fb", "400"),
-    ("header-nul-line", b"\0X: a", "400", "400 lib"),
+    ("header-nul-line", b"\0X: a", "400"),
     ("header-starts-with-cr", b"\rX: a", "400"),
-    ("fold-space", b"X: a\r\n b", "400", "400 lib"),
-    ("fold-tab", b"X: a\r\n\tb", "400", "400 lib"),
-    ("fold-empty", b"X: a\r\n ", "400", "400 lib"),
-    ("fold-looks-like-header", b"X: a\r\n Transfer-Encoding: chunked", "400", "400 lib"),
-    ("fold-makes-a-name", b"Transfer: chunked\r\n -Encoding", "400", "400 lib"),
-    ("fold-many", b"X: a" + b"\r\n b" * 40, "400", "400 lib"),
+    ("fold-space", b"X: a\r\n b", "400 lib"),
+    ("fold-tab", b"X: a\r\n\tb", "400 lib"),
+    ("fold-empty", b"X: a\r\n ", "400 lib"),
+    ("fold-looks-like-header", b"X: a\r\n Transfer-Encoding: chunked", "400"),
+    ("fold-makes-a-name", b"Transfer: chunked\r\n -Encoding", "400 lib"),
+    ("fold-many", b"X: a" + b"\r\n b" * 40, "400 lib"),
     ("headers-65", b"\r\n".join(b"X%d: a" % i for i in range(65)), "431"),
-    ("headers-1000", b"\r\n".join(b"X%d: a" % i for i in range(1000)), "431", "431 lib"),
+    ("headers-1000", b"\r\n".join(b"X%d: a" % i for i in range(1000)), "431 lib"),
     ("header-value-7000-bytes", b"X: " + b"a" * 7000, "431"),
     ("header-value-20000-bytes", b"X: " + b"a" * 20000, "431 lib"),
     ("header-name-7000-bytes", b"a" * 7000 + b": a", "431"),
@@ -178,10 +178,10 @@ for name, header, *allowed in (
 ):
     case(name, post(header + b"\r\nContent-Length: 1\r\n", b"x"), *allowed)
 
-case("fold-at-once", b"POST /logs/held HTTP/1.1\r\n Host: localhost\r\n\r\n", "400", "400 lib")
+case("fold-at-once", b"POST /logs/held HTTP/1.1\r\n Host: localhost\r\n\r\n", "400 lib")
 case("header-endless", [b"POST /logs/held HTTP/1.1\r\nX: "] + [b"a" * 4096] * 4, "431 lib")
-case("cookie-7000-bytes", sized(b"Cookie: a=" + b"b" * 7000 + b"\r\n"), "431", "431 lib")
-case("cookies-600", sized(b"Cookie: " + b"a=b;" * 600 + b"\r\n"), "closed", "431 lib")
+case("cookie-7000-bytes", sized(b"Cookie: a=" + b"b" * 7000 + b"\r\n"), "431 lib")
+case("cookies-600", sized(b"Cookie: " + b"a=b;" * 600 + b"\r\n"), "closed")
 
 # ---- where the body ends ----
 
@@ -189,29 +189,29 @@ for name, headers, *allowed in (
     ("length-twice-alike", b"Content-Length: 1\r\nContent-Length: 1", "400"),
     ("length-twice-differing", b"Content-Length: 1\r\nContent-Length: 2", "400"),
     ("length-twice-other-case", b"Content-Length: 1\r\ncontent-LENGTH: 1", "400"),
-    ("length-list-alike", b"Content-Length: 1, 1", "400", "400 lib"),
-    ("length-list-differing", b"Content-Length: 1, 2", "400", "400 lib"),
-    ("length-plus", b"Content-Length: +1", "400", "400 lib"),
-    ("length-minus", b"Content-Length: -1", "400", "400 lib"),
-    ("length-hexadecimal", b"Content-Length: 0x1", "400", "400 lib"),
-    ("length-fraction", b"Content-Length: 1.0", "400", "400 lib"),
-    ("length-exponent", b"Content-Length: 1e0", "400", "400 lib"),
-    ("length-empty", b"Content-Length:", "400", "400 lib"),
-    ("length-quoted", b'Content-Length: "1"', "400", "400 lib"),
-    ("length-word", b"Content-Length: one", "400", "400 lib"),
-    ("length-then-space", b"Content-Length: 1 ", "400", "400 lib"),
-    ("length-inner-space", b"Content-Length: 0 1", "400", "400 lib"),
-    ("length-separator", b"Content-Length: 1_0", "400", "400 lib"),
-    ("length-then-nul", b"Content-Length: 1\0", "400", "400 lib"),
-    ("length-behind-vertical-tab", b"Content-Length: \x0b1", "400", "400 lib"),
-    ("length-arabic-digit", "Content-Length: \u0661".encode(), "400", "400 lib"),
+    ("length-list-alike", b"Content-Length: 1, 1", "400 lib"),
+    ("length-list-differing", b"Content-Length: 1, 2", "400 lib"),
+    ("length-plus", b"Content-Length: +1", "400 lib"),
+    ("length-minus", b"Content-Length: -1", "400 lib"),
+    ("length-hexadecimal", b"Content-Length: 0x1", "400 lib"),
+    ("length-fraction", b"Content-Length: 1.0", "400 lib"),
+    ("length-exponent", b"Content-Length: 1e0", "400 lib"),
+    ("length-empty", b"Content-Length:", "400 lib"),
+    ("length-quoted", b'Content-Length: "1"', "400 lib"),
+    ("length-word", b"Content-Length: one", "400 lib"),
+    ("length-then-space", b"Content-Length: 1 ", "400 lib"),
+    ("length-inner-space", b"Content-Length: 0 1", "400 lib"),
+    ("length-separator", b"Content-Length: 1_0", "400 lib"),
+    ("length-then-nul", b"Content-Length: 1\0", "400 lib"),
+    ("length-behind-vertical-tab", b"Content-Length: \x0b1", "400 lib"),
+    ("length-arabic-digit", "Content-Length: \u0661".encode(), "400 lib"),
     ("length-20-digits", b"Content-Length: 00000000000000000001", "400"),
     ("length-2-63", b"Content-Length: 9223372036854775808", "413"),
-    ("length-2-64", b"Content-Length: 18446744073709551616", "400", "413 lib"),
-    ("length-2-64-plus-1", b"Content-Length: 18446744073709551617", "400", "413 lib"),
-    ("length-100-digits", b"Content-Length: " + b"9" * 100, "400", "413 lib"),
+    ("length-2-64", b"Content-Length: 18446744073709551616", "413 lib"),
+    ("length-2-64-plus-1", b"Content-Length: 18446744073709551617", "413 lib"),
+    ("length-100-digits", b"Content-Length: " + b"9" * 100, "413 lib"),
     ("length-beyond-record", b"Content-Length: 1048577", "413"),
-    ("length-folded", b"Content-Length: 1\r\n 0", "400", "400 lib"),
+    ("length-folded", b"Content-Length: 1\r\n 0", "400 lib"),
     ("length-space-before-colon", b"Content-Length : 1", "400"),
     ("length-zero", b"Content-Length: 0", "400"),
     ("coding-and-length", b"Transfer-Encoding: chunked\r\nContent-Length: 1", "400"),
@@ -232,8 +232,8 @@ for name, headers, *allowed in (
     ("coding-then-nul", b"Transfer-Encoding: chunked\0", "400"),
     ("coding-cut-by-nul", b"Transfer-Encoding: chunked\0gzip", "400"),
     ("coding-vertical-tab", b"Transfer-Encoding: \x0bchunked", "400"),
-    ("coding-folded", b"Transfer-Encoding:\r\n chunked", "400", "400 lib"),
-    ("coding-split-by-fold", b"Transfer-Encoding: chu\r\n nked", "400", "400 lib"),
+    ("coding-folded", b"Transfer-Encoding:\r\n chunked", "400 lib"),
+    ("coding-split-by-fold", b"Transfer-Encoding: chu\r\n nked", "400 lib"),
     ("coding-space-before-colon", b"Transfer-Encoding : chunked", "400"),
     ("coding-with-underscore", b"Transfer_Encoding: chunked", "400"),
     ("coding-behind-lf", b"X: a\nTransfer-Encoding: chunked", "400"),
@@ -350,12 +350,12 @@ for name, headers, *allowed in (
     ("host-port-word", b"Host: localhost:http\r\n", "400"),
     ("host-two-ports", b"Host: localhost:80:80\r\n", "400"),
     ("host-behind-bracket", b"Host: [::1]x\r\n", "400"),
-    ("host-bracket-open", b"Host: [::1\r\n", "400", "421"),
+    ("host-bracket-open", b"Host: [::1\r\n", "400"),
     ("host-other-loopback-name", b"Host: localhost6\r\n", "421"),
     ("host-no-address", b"Host: 127.1.2\r\n", "421"),
     ("host-digits-and-dots", b"Host: 127......\r\n", "421"),
-    ("host-folded", b"Host:\r\n localhost\r\n", "400", "400 lib"),
-    ("host-space-before-colon", b"Host : localhost\r\n", "400", "400 lib"),
+    ("host-folded", b"Host:\r\n localhost\r\n", "400 lib"),
+    ("host-space-before-colon", b"Host : localhost\r\n", "400 lib"),
     ("origin-foreign", HOST + b"Origin: http://example.com\r\n", "403"),
     ("origin-null", HOST + b"Origin: null\r\n", "403"),
     ("origin-other-port", HOST + b"Origin: http://localhost:1\r\n", "403"),
