@@ -492,7 +492,7 @@ for name, headers, *allowed in (
      b"Producer-Seq: 0", "any"),
     ("producer-seq-word", b"Producer-Id: a\r\nProducer-Epoch: 0\r\nProducer-Seq: x", "any"),
     ("producer-seq-minus", b"Producer-Id: a\r\nProducer-Epoch: 0\r\nProducer-Seq: -1", "any"),
-    ("producer-seq-leading-zero", b"Producer-Id: a\r\nProducer-Epoch: 0\r\nProducer-Seq: 00", "any"),
+    ("producer-seq-hexadecimal", b"Producer-Id: a\r\nProducer-Epoch: 0\r\nProducer-Seq: 0x0", "any"),
     ("producer-seq-2-64", b"Producer-Id: a\r\nProducer-Epoch: 0\r\n"
      b"Producer-Seq: 18446744073709551616", "any"),
     ("producer-seq-gap", b"Producer-Id: a\r\nProducer-Epoch: 0\r\nProducer-Seq: 7", "any"),
@@ -520,7 +520,7 @@ for name, body in (
     case("gzip-" + name, sized(b"Content-Encoding: gzip\r\n", body), "any")
 
 NDJSON = b"Content-Type: application/x-ndjson\r\n"
-case("ndjson-empty-lines", sized(NDJSON, b"\n\n\r\n\n"), "any")
+case("ndjson-empty-lines", sized(NDJSON, b"\n\n\n"), "any")
 case("ndjson-65537-lines", [sized(NDJSON, b"x\n" * 65537)], "any")
 case("ndjson-line-too-long", [sized(NDJSON, b"x\n" + b"y" * 1048577 + b"\n")], "any")
 case("ndjson-announced-too-large", post(NDJSON + b"Content-Length: 16777217\r\n"), "any")
