@@ -4,6 +4,7 @@
  * The library runs on our loop and on our thread (its own epoll thread stalls when exactly 128·k
  * sockets are ready, in all releases up to 1.0.1). Each request is an exchange:
  *
+ *   recv()          api/wire.c sees each byte before the library does
  *   target_seen()   the request line is there; nothing has been decoded or cut off yet
  *   serve()         first call: the head is complete, and is judged
  *   serve()         once for each piece of the body
