@@ -158,6 +158,15 @@ static void wait_for(struct trial *trial)
     request_finish(&trial->request);
 }
 
+/* Lets the disk work until nothing is in progress any more: appends are, that were answered before
+ * they were durable. */
+static void settle(struct api *api)
+{
+    for (unsigned i = 0; i < RUNS_MAX && api_in_progress(api) > 0; i++)
+        must(store_run(api->config.store, 0, UINT64_MAX) >= 0);
+    must(api_in_progress(api) == 0 && api_appends_waiting(api) == 0);
+}
+
 static void receive_body(struct trial *trial, char *body)
 {
     struct request *request = &trial->request;
@@ -194,7 +203,8 @@ static void check_response(const struct response *response, bool draining)
     }
 }
 
-static void try_request(struct api *api, const uint8_t *input, size_t left)
+/* Returns the status of the answer. */
+static unsigned try_request(struct api *api, const uint8_t *input, size_t left)
 {
     struct trial *trial = calloc(1, sizeof(*trial));
 
@@ -210,15 +220,20 @@ static void try_request(struct api *api, const uint8_t *input, size_t left)
     if (request_begin(&trial->request, &trial->head, raw) == BEGIN_READ)
         receive_body(trial, body);
     check_response(&trial->request.response, api->draining);
-    if (trial->request.response.status >= 400)
+
+    unsigned status = trial->request.response.status;
+
+    if (status >= 400)
         must(sim_store_hash(api->config.store) == before);
     request_close(&trial->request);
+    settle(api);
 
     while (trial->string_count > 0)
         free(trial->strings[--trial->string_count]);
     free(raw);
     free(body);
     free(trial);
+    return status;
 }
 
 /* So that there is a log to ask for. */
@@ -227,8 +242,8 @@ static void write_log(struct api *api)
     static const char requests[] =
         "POST /logs/a HTTP/1.1\nHost: localhost\nContent-Length: 5\n\nhello";
 
-    try_request(api, (const uint8_t *)requests, sizeof(requests) - 1);
-    try_request(api, (const uint8_t *)requests, sizeof(requests) - 1);
+    must(try_request(api, (const uint8_t *)requests, sizeof(requests) - 1) == 200);
+    must(try_request(api, (const uint8_t *)requests, sizeof(requests) - 1) == 200);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -246,6 +261,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .store = store,
         .version = "fuzz",
         .record_bytes_max = RECORD_BYTES_MAX,
+        .auto_create = true,
         .is_volatile = choices & VOLATILE,
         .hosts = hosts,
         .host_count = ARRAY_SIZE(hosts),
@@ -263,7 +279,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             api_drain(api);
         try_request(api, input, bytes);
     }
-    must(api_in_progress(api) == 0 && api_appends_waiting(api) == 0);
     api_free(api);
     sim_store_close(disk, store);
     return 0;
