@@ -28,17 +28,17 @@ static void begin_request(struct wire *wire)
     *wire = (struct wire){.heads = wire->heads, .heads_served = wire->heads_served};
 }
 
-static bool is_named(const struct wire *wire, const char *name)
+static bool is_named(const struct wire *wire, const char *name, size_t bytes)
 {
-    return strlen(name) == wire->name_bytes && strncasecmp(wire->name, name, wire->name_bytes) == 0;
+    return bytes == wire->name_bytes && strncasecmp(wire->name, name, bytes) == 0;
 }
 
 static void end_name(struct wire *wire)
 {
     wire->state = WIRE_FIELD_VALUE;
-    wire->is_length = is_named(wire, "Content-Length");
+    wire->is_length = is_named(wire, "Content-Length", 14);
     wire->lengths += wire->is_length;
-    wire->codings += is_named(wire, "Transfer-Encoding");
+    wire->codings += is_named(wire, "Transfer-Encoding", 17);
 }
 
 /* What follows a head that says neither "no body" nor one length nor chunks is nobody's to read. The
@@ -233,6 +233,25 @@ static void skip_body(struct wire *wire, uint64_t count)
         begin_request(wire);
 }
 
+/* How many bytes there are in front that mean nothing but themselves: most of a head. */
+static size_t plain_bytes(const struct wire *wire, const char *bytes, size_t count)
+{
+    size_t i = 0;
+    if (wire->cr)
+        return 0;
+    if (wire->state == WIRE_FIELD_VALUE && !wire->is_length) {
+        while (i < count && (unsigned char)bytes[i] >= ' ')
+            i++;
+    } else if (wire->state == WIRE_REQUEST_LINE && !wire->after_space) {
+        while (i < count && (unsigned char)bytes[i] > ' ')
+            i++;
+    } else if (wire->state == WIRE_FIELD_NAME && wire->name_bytes == sizeof(wire->name)) {
+        while (i < count && (unsigned char)bytes[i] >= ' ' && bytes[i] != ':')
+            i++;
+    }
+    return i;
+}
+
 size_t wire_look(struct wire *wire, char *bytes, size_t count)
 {
     size_t i = 0;
@@ -242,7 +261,9 @@ size_t wire_look(struct wire *wire, char *bytes, size_t count)
             i += (size_t)skipped;
             skip_body(wire, skipped);
         } else if (wire->state < WIRE_BODY) {
-            look_at_head(wire, &bytes[i++]);
+            i += plain_bytes(wire, &bytes[i], count - i);
+            if (i < count)
+                look_at_head(wire, &bytes[i++]);
         } else if (look_between_chunks(wire, &bytes[i])) {
             i++;
         } else {
