@@ -151,6 +151,7 @@ void log_fail(struct wal *wal, int error)
 
     pthread_mutex_lock(&wal->lock);
     if (!wal->failed) {
+        totals_add_failure(&wal->committer->totals);
         /* Codes that would tell a caller "nothing was written" or "try again" must not leave here. */
         bool ambiguous = wal_error_is_refusal(error) || error == -EAGAIN || error == -EINTR;
         wal->failed_with = error;
@@ -176,6 +177,15 @@ static void note_refusal_locked(struct wal *wal, int error)
         (struct refusal){wal->decided_ticket + 1, wal->last_ticket, error};
 }
 
+static void count_refusals_locked(struct wal *wal, uint64_t count, int error)
+{
+    if (error == -ENOSPC || error == -EDQUOT)
+        wal->counters.refusals_space += count;
+    else
+        wal->counters.refusals_other += count;
+    totals_add_refusals(&wal->committer->totals, count, error);
+}
+
 void log_refuse(struct wal *wal, int error)
 {
     must(wal->phase != PHASE_COMMIT);
@@ -184,7 +194,7 @@ void log_refuse(struct wal *wal, int error)
     pthread_mutex_lock(&wal->lock);
     if (wal->decided_ticket < wal->last_ticket) {
         note_refusal_locked(wal, error);
-        wal->counters.refusals_space += wal->last_ticket - wal->decided_ticket;
+        count_refusals_locked(wal, wal->last_ticket - wal->decided_ticket, error);
     }
     wal->decided_ticket = wal->last_ticket;
     if (!DEFECT(KEEP_OFFSETS_OF_REFUSED))
@@ -210,10 +220,15 @@ static void give_up(struct wal *wal, int error)
 static void count_commit_locked(struct wal *wal, const struct batch *batch, uint64_t now)
 {
     uint64_t sync_us = now - wal->commit_begin_us;
+    struct totals *totals = &wal->committer->totals;
     wal->counters.syncs++;
     histogram_add(&wal->counters.sync_us, sync_us);
-    if (!batch || batch->record_count == 0)
+    if (!batch || batch->record_count == 0) {
+        totals_add_write(totals, now, sync_us, 0, 0, 0);
         return;
+    }
+    totals_add_write(totals, now, sync_us, now - batch->opened_us, batch->record_count,
+                     batch->payload_bytes);
     wal->counters.commits++;
     wal->counters.commit_records += batch->record_count;
     wal->counters.commit_bytes += batch->payload_bytes;
@@ -301,6 +316,7 @@ static void commit_done(struct ring_op *op)
         pthread_mutex_lock(&wal->lock);
         wal->counters.write_retries++;
         pthread_mutex_unlock(&wal->lock);
+        totals_add_retry(&wal->committer->totals);
         committer_submit(wal->committer, op);
         return;
     }
@@ -331,6 +347,7 @@ static void commit_done(struct ring_op *op)
         wal->mark_frame = NULL;
     }
     int error = op->op.result < 0 ? (int)op->op.result : -EIO;
+    totals_add_failed_write(&wal->committer->totals, now_us(wal), error);
     if (DEFECT(GO_ON_AFTER_FAILED_SYNC) && wal->held)
         log_refuse(wal, -EIO);
     else

@@ -24,6 +24,7 @@ int committer_init(struct committer *committer, struct store *store, unsigned nu
     committer->chores_end = &committer->chores;
     committer->told_end = &committer->told;
     committer->asleep = true;
+    totals_init(&committer->totals);
     return -pthread_mutex_init(&committer->lock, NULL);
 }
 
@@ -41,6 +42,7 @@ void committer_done(struct committer *committer)
     must(!committer->ready && !committer->chores && !committer->chores_done);
     must(committer->in_flight == 0 && !committer->told);
     committer_free_ring(committer);
+    totals_done(&committer->totals);
     pthread_mutex_destroy(&committer->lock);
 }
 
@@ -248,10 +250,10 @@ static void run_ready(struct committer *committer)
 
 /* ---- chores ---- */
 
-void chore_start(struct chore *chore)
+void chore_start(struct committer *committer, struct chore *chore)
 {
-    struct committer *committer = chore->wal->committer;
     struct store *store = committer->store;
+    chore->committer = committer;
     chore->busy = true;
     chore->next = NULL;
     if (!store->worker_running) {
@@ -290,7 +292,7 @@ void *store_worker(void *argument)
             store->chores_end = &store->chores;
         pthread_mutex_unlock(&store->chore_lock);
         chore->run(chore);
-        hand_back(chore->wal->committer, chore);
+        hand_back(chore->committer, chore);
         pthread_mutex_lock(&store->chore_lock);
     }
     pthread_mutex_unlock(&store->chore_lock);

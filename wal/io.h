@@ -99,8 +99,8 @@ struct wal_io_ops {
     /* Takes the exclusive lock of a data directory on the file `name` in dir, made if missing, and
      * keeps it until the returned handle is closed. -EWOULDBLOCK where another process has it. */
     int (*lock)(struct wal_io *io, int dir, const char *name);
-    /* Bytes that an unprivileged writer may still use on the file system of dir. */
-    int (*free_bytes)(struct wal_io *io, int dir, uint64_t *ret_bytes);
+    /* Bytes that an unprivileged writer may still use on the file system of dir, and its size. */
+    int (*free_bytes)(struct wal_io *io, int dir, uint64_t *ret_free, uint64_t *ret_total);
 
     uint64_t (*monotonic_us)(struct wal_io *io);
     uint64_t (*realtime_ns)(struct wal_io *io);

@@ -334,7 +334,7 @@ int io_file_lock(struct wal_io *io, int dir, const char *name)
     return fd;
 }
 
-int io_file_free_bytes(struct wal_io *io, int dir, uint64_t *ret_bytes)
+int io_file_free_bytes(struct wal_io *io, int dir, uint64_t *ret_free, uint64_t *ret_total)
 {
     struct statvfs vfs;
     int rc;
@@ -345,7 +345,8 @@ int io_file_free_bytes(struct wal_io *io, int dir, uint64_t *ret_bytes)
     if (rc < 0)
         return -errno;
 
-    *ret_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+    *ret_free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+    *ret_total = (uint64_t)vfs.f_blocks * vfs.f_frsize;
     return 0;
 }
 

@@ -24,7 +24,7 @@ int io_file_write(struct wal_io *io, int handle, const void *data, size_t size, 
 int io_file_allocate(struct wal_io *io, int handle, uint64_t position, uint64_t size);
 int64_t io_file_bytes(struct wal_io *io, int handle);
 int io_file_lock(struct wal_io *io, int dir, const char *name);
-int io_file_free_bytes(struct wal_io *io, int dir, uint64_t *ret_bytes);
+int io_file_free_bytes(struct wal_io *io, int dir, uint64_t *ret_free, uint64_t *ret_total);
 uint64_t io_file_monotonic_us(struct wal_io *io);
 uint64_t io_file_realtime_ns(struct wal_io *io);
 int io_file_random(struct wal_io *io, void *data, size_t size);

@@ -9,6 +9,8 @@
  *   recover.c    opening: what is in the files, and is it whole
  *   cursor.c     reading
  *   store.c      the directory as a whole, and its threads
+ *   totals.c     what all logs have done
+ *   health.c     does the disk still take writes
  *   registry.c   the open logs
  *   directory.c  making, removing and listing logs
  *
@@ -29,6 +31,7 @@
 #include "wal/io.h"
 #include "wal/state.h"
 #include "wal/store.h"
+#include "wal/totals.h"
 #include "wal/wal.h"
 
 #define NAME_BYTES_MAX 128
@@ -45,7 +48,8 @@ struct committer;
 struct chore {
     void (*run)(struct chore *chore);  /* on the worker */
     void (*done)(struct chore *chore); /* then on the committer's thread */
-    struct wal *wal;
+    struct wal *wal;                   /* NULL: the store's */
+    struct committer *committer;       /* set by chore_start() */
     struct chore *next;
     bool busy;
 };
@@ -144,7 +148,7 @@ struct wal {
     unsigned waiters;
     struct {
         uint64_t commits, syncs, commit_records, commit_bytes, commit_records_max;
-        uint64_t rotations, refusals_queue, refusals_space, write_retries;
+        uint64_t rotations, refusals_queue, refusals_space, refusals_other, write_retries;
         struct histogram commit_us, sync_us;
     } counters;
 
@@ -240,6 +244,21 @@ struct committer {
 
     _Atomic uint64_t rounds, writes;
     _Atomic unsigned handles_open; /* as handles, for stats */
+
+    struct totals totals;
+};
+
+struct health {
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* a probe ended */
+    /* Guarded by lock. */
+    bool probing;
+    uint64_t probing_since_us;
+    uint64_t probed_us; /* when the last probe came back */
+    int probe_error;
+    struct store_waiter *waiters;
+    /* The worker's, and then committer 0's, while a probe is under way. */
+    struct chore chore;
 };
 
 struct store {
@@ -270,6 +289,8 @@ struct store {
     unsigned open_count;
     struct wal *idle_newest, *idle_oldest; /* nobody holds them */
     bool closing, draining;
+
+    struct health health;
 
     struct dir_sync {
         pthread_mutex_t lock;
@@ -368,7 +389,7 @@ bool committer_is_mine(struct committer *committer);
 int committer_wait_locked(struct wal *wal, uint64_t deadline_us);
 void committer_submit(struct committer *committer, struct ring_op *op);
 /* Starts a chore; its done() runs on the committer's thread later. */
-void chore_start(struct chore *chore);
+void chore_start(struct committer *committer, struct chore *chore);
 /* The committer's list of handles open for writing. */
 void handle_add(struct wal *wal);
 void handle_remove(struct wal *wal);
@@ -406,6 +427,13 @@ int dir_sync_all(struct store *store);
  * away, and another sync may call it safe: until the store is opened anew nothing is to be
  * acknowledged under a name that was not in use before. */
 int dir_names_error(struct store *store);
+
+/* ---- health.c ---- */
+
+void health_init(struct health *health);
+void health_done(struct health *health);
+/* Until no probe is under way. */
+void health_wait(struct store *store);
 
 /* ---- store.c ---- */
 

@@ -201,6 +201,7 @@ static void rotate_done(struct chore *chore)
         wal->counters.rotations++;
         wal->counters.syncs++;
         pthread_mutex_unlock(&wal->lock);
+        totals_add_rotation(&wal->committer->totals);
     }
     wal->phase = PHASE_IDLE;
     if (wal->rotate_error < 0) {
@@ -221,7 +222,7 @@ void rotate_start(struct wal *wal)
         return;
     wal->rotate.run = rotate_run;
     wal->rotate.done = rotate_done;
-    chore_start(&wal->rotate);
+    chore_start(wal->committer, &wal->rotate);
 }
 
 /* ---- preparing ---- */
@@ -273,7 +274,7 @@ void rotate_prepare(struct wal *wal)
     wal->prepare_tried = true; /* once a segment: a full disk is not asked at every commit */
     wal->prepare.run = prepare_run;
     wal->prepare.done = prepare_done;
-    chore_start(&wal->prepare);
+    chore_start(wal->committer, &wal->prepare);
 }
 
 /* ---- removing what was trimmed ---- */
@@ -327,5 +328,5 @@ void rotate_sweep(struct wal *wal)
         return;
     wal->sweep.run = sweep_run;
     wal->sweep.done = sweep_done;
-    chore_start(&wal->sweep);
+    chore_start(wal->committer, &wal->sweep);
 }

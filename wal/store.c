@@ -348,6 +348,7 @@ static void store_free(struct store *store)
     pthread_cond_destroy(&store->changed);
     pthread_mutex_destroy(&store->chore_lock);
     pthread_cond_destroy(&store->chore_ready);
+    health_done(&store->health);
     pthread_mutex_destroy(&store->dir_sync.lock);
     pthread_cond_destroy(&store->dir_sync.changed);
     free(store);
@@ -372,6 +373,7 @@ static struct store *store_new(const struct store_config *config)
     pthread_cond_init(&store->changed, NULL);
     pthread_mutex_init(&store->chore_lock, NULL);
     pthread_cond_init(&store->chore_ready, NULL);
+    health_init(&store->health);
     pthread_mutex_init(&store->dir_sync.lock, NULL);
     pthread_cond_init(&store->dir_sync.changed, NULL);
     return store;
@@ -426,6 +428,7 @@ int store_open(struct store **ret_store, const char *path, const struct store_co
             say(ret_reason, "starting", rc);
         return rc;
     }
+    store->health.probed_us = store_now_us(store); /* the layout has just been synced */
     *ret_store = TAKE(store);
     return 0;
 }
@@ -460,6 +463,7 @@ int store_close(struct store *store, uint64_t drain_timeout_us)
     store->closing = true;
     pthread_mutex_unlock(&store->lock);
     begin_close_all(store, false);
+    health_wait(store);
 
     int result = 0;
     bool abandoned = false;
@@ -488,6 +492,34 @@ int store_close(struct store *store, uint64_t drain_timeout_us)
 
 /* ---- stats ---- */
 
+static void add_committers(struct store *store, struct store_stats *stats)
+{
+    struct totals sum;
+    totals_begin(&sum);
+    for (unsigned i = 0; i < store->committer_count; i++) {
+        struct committer *committer = &store->committers[i];
+        stats->rounds += atomic_load_explicit(&committer->rounds, memory_order_relaxed);
+        stats->writes += atomic_load_explicit(&committer->writes, memory_order_relaxed);
+        stats->write_handles +=
+            atomic_load_explicit(&committer->handles_open, memory_order_relaxed);
+        totals_sum(&sum, &committer->totals);
+    }
+    totals_finish(&sum);
+    stats->totals = sum.counts;
+}
+
+static void add_log(struct store_stats *stats, struct wal *wal)
+{
+    pthread_mutex_lock(&wal->lock);
+    stats->logs_failed += wal->failed != 0;
+    stats->logs_damaged += wal->damaged;
+    stats->pending_records += wal->queue_records;
+    stats->pending_bytes += wal->queue_bytes;
+    for (size_t i = 0; i < wal->segment_count; i++)
+        stats->bytes_on_disk += wal->segments[i]->file_bytes;
+    pthread_mutex_unlock(&wal->lock);
+}
+
 void store_stats(struct store *store, struct store_stats *ret_stats)
 {
     struct store_stats stats = {
@@ -497,28 +529,38 @@ void store_stats(struct store *store, struct store_stats *ret_stats)
         .committers = store->committer_count,
         .memory_bytes = atomic_load_explicit(&store->pool.used_bytes, memory_order_relaxed),
     };
-    for (unsigned i = 0; i < store->committer_count; i++) {
-        struct committer *committer = &store->committers[i];
-        stats.rounds += atomic_load_explicit(&committer->rounds, memory_order_relaxed);
-        stats.writes += atomic_load_explicit(&committer->writes, memory_order_relaxed);
-        stats.write_handles += atomic_load_explicit(&committer->handles_open, memory_order_relaxed);
-    }
+    add_committers(store, &stats);
     pthread_mutex_lock(&store->lock);
     stats.logs_open = store->open_count;
     for (size_t i = 0; i < store->bucket_count; i++) {
         for (struct wal *wal = store->buckets[i]; wal; wal = wal->next_in_bucket) {
-            if (wal->opening)
-                continue;
-            pthread_mutex_lock(&wal->lock);
-            stats.logs_failed += wal->failed != 0;
-            stats.logs_damaged += wal->damaged;
-            pthread_mutex_unlock(&wal->lock);
+            if (!wal->opening)
+                add_log(&stats, wal);
         }
     }
     pthread_mutex_unlock(&store->lock);
-    if (store->io->ops->free_bytes(store->io, store->dir, &stats.free_bytes) < 0)
-        stats.free_bytes = 0;
+    if (store->io->ops->free_bytes(store->io, store->dir, &stats.free_bytes, &stats.size_bytes) < 0)
+        stats.free_bytes = stats.size_bytes = 0;
     *ret_stats = stats;
+}
+
+int store_each_open(struct store *store,
+                    int (*visit)(void *context, const char *name, const struct wal_stats *stats),
+                    void *context)
+{
+    int rc = 0;
+    pthread_mutex_lock(&store->lock);
+    for (size_t i = 0; i < store->bucket_count && rc == 0; i++) {
+        for (struct wal *wal = store->buckets[i]; wal && rc == 0; wal = wal->next_in_bucket) {
+            struct wal_stats stats;
+            if (wal->opening || wal->removing)
+                continue;
+            wal_stats(wal, &stats);
+            rc = visit(context, wal->name, &stats);
+        }
+    }
+    pthread_mutex_unlock(&store->lock);
+    return rc;
 }
 
 /* ---- driving ---- */

@@ -105,6 +105,36 @@ int store_list(struct store *store, const char *prefix, const char *after,
  * the way out for a log that failed. Errors: -EBUSY: somebody holds it; as store_get(). */
 int store_reopen(struct store *store, const char *name);
 
+#define STORE_BOUNDS_MAX 20
+
+/* How many values had which size: exact, and none of it ever falls. */
+struct store_histogram {
+    const uint64_t *bounds; /* static, ascending: counts[i] has the values up to bounds[i] … */
+    unsigned bound_count;
+    uint64_t counts[STORE_BOUNDS_MAX + 1]; /* … and counts[bound_count] those above them all */
+    uint64_t sum;
+};
+
+/* What all logs have done since the store was opened, also those that were closed or deleted
+ * meanwhile: nothing in here ever falls. */
+struct store_totals {
+    uint64_t commits;                      /* frames with records */
+    uint64_t syncs;                        /* durable writes, marks and rotations included */
+    uint64_t commit_records, commit_bytes; /* records and their bytes in those commits */
+    uint64_t commit_records_max;           /* largest group */
+    uint64_t rotations;
+    uint64_t refusals_queue; /* appends refused with -EAGAIN */
+    uint64_t refusals_space; /* with -ENOSPC or -EDQUOT, after they had been queued */
+    uint64_t refusals_other; /* with another error that says that nothing was written, likewise */
+    uint64_t write_retries;  /* durable writes sent again after EINTR or EAGAIN */
+    uint64_t write_errors;   /* durable writes that failed */
+    uint64_t failures;       /* logs that failed */
+    struct store_histogram commit_us; /* from append to durable, the oldest record of each group */
+    struct store_histogram sync_us;   /* of the durable write alone; rotations are not timed */
+    struct store_histogram commit_sizes;             /* records in a commit */
+    struct wal_latency commit_latency, sync_latency; /* the same times, as percentiles */
+};
+
 struct store_stats {
     const char *backend; /* "uring", "posix", … */
     const char *reason;  /* why that one */
@@ -113,13 +143,48 @@ struct store_stats {
     uint64_t logs_open;
     uint64_t logs_failed, logs_damaged; /* of those that are open */
     uint64_t write_handles;
-    uint64_t memory_bytes; /* of batches, now */
-    uint64_t free_bytes;   /* on the file system */
-    uint64_t rounds;       /* passes of all committers; writes / rounds: how well they overlap */
-    uint64_t writes;       /* durable writes */
+    uint64_t memory_bytes;                   /* of batches, now */
+    uint64_t pending_records, pending_bytes; /* queued or in flight, with item headers */
+    uint64_t bytes_on_disk;                  /* of the logs that are open */
+    uint64_t free_bytes, size_bytes;         /* of the file system; both 0: not known */
+    uint64_t rounds; /* passes of all committers; writes / rounds: how well they overlap */
+    uint64_t writes; /* durable writes started */
+    struct store_totals totals;
 };
 
 void store_stats(struct store *store, struct store_stats *ret_stats);
+
+/* Calls visit for each open log, in an order that stays the same as long as the same logs are open;
+ * a non-zero return ends the walk and is returned. Locks are held meanwhile: visit copies what it
+ * needs and calls nothing of the store or the log. */
+int store_each_open(struct store *store,
+                    int (*visit)(void *context, const char *name, const struct wal_stats *stats),
+                    void *context);
+
+/* ---- Does the disk still take writes? --------------------------------------------------------- */
+
+struct store_health {
+    int error;           /* what the last durable write of the store came back with */
+    uint64_t age_us;     /* since then; opening the store made one, too */
+    int names_error;     /* what a sync of the directories failed with: see store_get(), -EIO */
+    bool probing;        /* a probe is on its way … */
+    uint64_t probing_us; /* … for so long: with a disk that hangs it does not come back */
+};
+
+void store_health(struct store *store, struct store_health *ret_health);
+
+/* The struct is the caller's and stays in place until done() is entered, which runs once, where the
+ * handlers of committer 0 run. */
+struct store_waiter {
+    void (*done)(struct store_waiter *waiter);
+    struct store_waiter *next; /* private */
+};
+
+/* Writes one block durably into a file of its own in the directory, or waits for a probe that is
+ * under way; store_health() then has the outcome. The worker does it: nothing else waits for the
+ * disk. Without a worker only the thread that drives committer 0 may call this. store_close() waits
+ * for it. */
+void store_probe(struct store *store, struct store_waiter *waiter);
 
 /* ---- Driving the committers from an event loop (config.threads false) ------------------------ */
 

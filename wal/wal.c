@@ -256,6 +256,7 @@ static int check_limits_locked(struct wal *wal, const struct request *request)
     /* What nothing else stands in the way of is never refused for its size alone. */
     if (full || (used > 0 && used + request->body_bytes > wal->store->config.memory_bytes_max)) {
         wal->counters.refusals_queue++;
+        totals_add_refusals(&wal->committer->totals, 1, -EAGAIN);
         return -EAGAIN;
     }
     return 0;
@@ -768,17 +769,6 @@ void wal_id(const struct wal *wal, uint8_t ret_id[16])
     memcpy(ret_id, wal->id.bytes, sizeof(wal->id.bytes));
 }
 
-static void latency_of(struct wal_latency *ret_latency, const struct histogram *histogram)
-{
-    *ret_latency = (struct wal_latency){
-        .count = histogram->count,
-        .p50_us = histogram_percentile(histogram, 50),
-        .p99_us = histogram_percentile(histogram, 99),
-        .max_us = histogram->max_us,
-        .sum_us = histogram->sum_us,
-    };
-}
-
 void wal_stats(struct wal *wal, struct wal_stats *ret_stats)
 {
     struct wal_stats stats = {0};
@@ -797,6 +787,7 @@ void wal_stats(struct wal *wal, struct wal_stats *ret_stats)
     stats.rotations = wal->counters.rotations;
     stats.refusals_queue = wal->counters.refusals_queue;
     stats.refusals_space = wal->counters.refusals_space;
+    stats.refusals_other = wal->counters.refusals_other;
     stats.write_retries = wal->counters.write_retries;
     stats.segments = wal->segment_count;
     for (size_t i = 0; i < wal->segment_count; i++)

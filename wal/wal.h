@@ -238,6 +238,7 @@ struct wal_stats {
     uint64_t rotations;
     uint64_t refusals_queue;           /* appends refused with -EAGAIN */
     uint64_t refusals_space;           /* appends refused for want of space */
+    uint64_t refusals_other;           /* … for another reason that says nothing was written */
     uint64_t write_retries;            /* writes sent again after EINTR or EAGAIN */
     struct wal_latency commit_latency; /* from append to durable, the oldest record of each group */
     struct wal_latency sync_latency;   /* of the durable write alone */

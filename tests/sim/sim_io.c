@@ -499,7 +499,7 @@ static int sim_lock(struct wal_io *io, int dir, const char *name)
     return (int)sim_call_end(&call, rc);
 }
 
-static int sim_free_bytes(struct wal_io *io, int dir, uint64_t *ret_bytes)
+static int sim_free_bytes(struct wal_io *io, int dir, uint64_t *ret_free, uint64_t *ret_total)
 {
     struct sim_disk *disk = disk_of(io);
     struct call call = call_sync(disk, SIM_FREE_BYTES, handle_inode(disk, dir), NULL, 0, 0);
@@ -509,7 +509,8 @@ static int sim_free_bytes(struct wal_io *io, int dir, uint64_t *ret_bytes)
         return rc;
     uint64_t capacity = disk->options.capacity_blocks ? disk->options.capacity_blocks : 1u << 28;
     uint64_t used = min_u64(disk->store.used_blocks, capacity);
-    *ret_bytes = (capacity - used) * WAL_BLOCK_BYTES;
+    *ret_free = (capacity - used) * WAL_BLOCK_BYTES;
+    *ret_total = capacity * WAL_BLOCK_BYTES;
     return 0;
 }
 

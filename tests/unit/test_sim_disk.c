@@ -1172,7 +1172,7 @@ static void the_nth_operation_of_a_kind_fails(void **state)
     arm(SIM_OPEN_DIR, 0, -EMFILE, SIM_NOTHING);
     assert_int_equal(ops->random(io, data, sizeof(data)), -EIO);
     assert_int_equal(ops->ring_new(io, 4, -1, &ring), -ENOMEM);
-    assert_int_equal(ops->free_bytes(io, WAL_IO_CWD, &bytes), -EIO);
+    assert_int_equal(ops->free_bytes(io, WAL_IO_CWD, &bytes, &bytes), -EIO);
     assert_int_equal(ops->file_bytes(io, file), -EIO);
     assert_int_equal(ops->lock(io, WAL_IO_CWD, "lock"), -EACCES);
     assert_int_equal(ops->make_dir(io, WAL_IO_CWD, "d"), -ENOSPC);
@@ -1339,12 +1339,13 @@ static void a_disk_may_lie(void **state)
  * comes back with the last name and the last handle. */
 static void a_full_disk_refuses_new_space(void **state)
 {
-    uint64_t bytes;
+    uint64_t bytes, total_bytes;
     sim_options_of(disk)->capacity_blocks = 9; /* one is the root directory's */
     int file = make_file("f");
     assert_int_equal(ops->allocate(io, file, 0, 6 * BLOCK), 0);
-    assert_int_equal(ops->free_bytes(io, WAL_IO_CWD, &bytes), 0);
+    assert_int_equal(ops->free_bytes(io, WAL_IO_CWD, &bytes, &total_bytes), 0);
     assert_int_equal(bytes, 2 * BLOCK);
+    assert_int_equal(total_bytes, 9 * BLOCK);
     int other = make_file("g");
 
     assert_int_equal(put(other, 1, 0, 3, false), -ENOSPC);
