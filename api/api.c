@@ -39,8 +39,10 @@ static const struct route routes[] = {
     {"/logs/{log}/sync", "", answer_log_sync, HTTP_POST, BODY_NONE, true, 0},
     {"/logs/{log}/trim", "before ", answer_log_trim, HTTP_POST, BODY_NONE, true, 0},
     GET_ROUTE("/stats", "", answer_stats),
-    GET_ROUTE("/livez", "", answer_livez),
-    GET_ROUTE("/readyz", "", answer_readyz),
+    GET_ROUTE("/metrics", "", answer_metrics),
+    GET_ROUTE("/livez", "verbose ", answer_livez),
+    GET_ROUTE("/healthz", "verbose ", answer_livez),
+    GET_ROUTE("/readyz", "verbose ", answer_readyz),
     GET_ROUTE("/version", "", answer_version),
 };
 
@@ -57,11 +59,32 @@ uint64_t api_now_us(void)
     return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
+/* A count for each route, and one more for what has none. */
+static int counters_init(struct api_counters *counters)
+{
+    static const char *const names[] = {
+        [HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT", [HTTP_DELETE] = "DELETE"};
+    counters->route_count = ARRAY_SIZE(routes) + 1;
+    counters->routes = calloc(counters->route_count, sizeof(*counters->routes));
+    if (!counters->routes)
+        return -ENOMEM;
+
+    for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+        counters->routes[i].method = names[routes[i].method];
+        counters->routes[i].path = routes[i].path;
+    }
+    counters->routes[ARRAY_SIZE(routes)].method = counters->routes[ARRAY_SIZE(routes)].path =
+        "other";
+    return 0;
+}
+
 int api_new(struct api **ret_api, const struct api_config *config)
 {
     struct api *api = calloc(1, sizeof(*api));
-    if (!api)
+    if (!api || counters_init(&api->counters) < 0) {
+        free(api);
         return -ENOMEM;
+    }
 
     api->config = *config;
     must(config->batch_bytes_max <= WAL_APPEND_BYTES_MAX);
@@ -74,13 +97,17 @@ int api_new(struct api **ret_api, const struct api_config *config)
         .header_bytes_max = config->header_bytes_max,
     };
     api->begun_us = api_now_us();
+    api->started_us = process_started_us();
     *ret_api = api;
     return 0;
 }
 
 void api_free(struct api *api)
 {
-    must(!api || api_in_progress(api) == 0);
+    if (!api)
+        return;
+    must(api_in_progress(api) == 0);
+    free(api->counters.routes);
     free(api);
 }
 
@@ -97,7 +124,16 @@ uint64_t api_in_progress(const struct api *api)
 
 uint64_t api_appends_waiting(const struct api *api)
 {
-    return api->appends_waiting + api->appends_unheard;
+    return api->appends_waiting + api->appends_unheard + api->probes_waiting;
+}
+
+void api_count_connection(struct api *api, bool opened)
+{
+    api->counters.connections_total += opened;
+    if (opened)
+        api->counters.connections++;
+    else
+        api->counters.connections--;
 }
 
 uint64_t api_uptime_us(const struct api *api)
@@ -281,13 +317,28 @@ void request_open(struct request *request, struct api *api,
 {
     request->api = api;
     request->transport = transport;
-    api->requests++;
+    api->counters.requests++;
     api->in_progress++;
+}
+
+static void count_answer(struct api_counters *counters, const struct request *request)
+{
+    const struct response *response = &request->response;
+    size_t route = request->route ? (size_t)(request->route - routes) : ARRAY_SIZE(routes);
+    if (response->status == 0) {
+        counters->aborted++;
+        return;
+    }
+    must(response->status >= STATUS_MIN && response->status < STATUS_MIN + STATUS_COUNT);
+    counters->routes[route].by_status[response->status - STATUS_MIN]++;
+    if (response->problem > 0)
+        counters->problems[response->problem - 1]++;
 }
 
 void request_close(struct request *request)
 {
     must(!request->wal);
+    count_answer(&request->api->counters, request);
     response_clear(&request->response);
     request->api->in_progress--;
 }

@@ -23,10 +23,12 @@ struct api_config {
     struct store *store; /* the caller's; its committer 0 is driven by the thread that serves */
     const char *version;
     uint32_t record_bytes_max;
-    uint32_t batch_bytes_max;  /* of an NDJSON body, up to WAL_APPEND_BYTES_MAX; 0: that much */
-    uint32_t header_bytes_max; /* of all headers of a request; 0: HTTP_HEADERS_BYTES_MAX */
-    uint64_t long_poll_max_us; /* how long a request may wait for records */
-    bool auto_create;          /* the first append to a log makes it */
+    uint32_t batch_bytes_max;   /* of an NDJSON body, up to WAL_APPEND_BYTES_MAX; 0: that much */
+    uint32_t header_bytes_max;  /* of all headers of a request; 0: HTTP_HEADERS_BYTES_MAX */
+    uint64_t long_poll_max_us;  /* how long a request may wait for records */
+    bool auto_create;           /* the first append to a log makes it */
+    uint64_t space_floor_bytes; /* with less free than this the service says it is not ready */
+    uint32_t metrics_logs_max;  /* logs with series of their own in /metrics; 0: none */
     bool is_volatile; /* the data does not outlive the machine's memory, and receipts say so */
 
     /* The names of Host that are answered to beside those of the loopback; any_host: every name.
@@ -39,6 +41,9 @@ struct api_config {
     void *context;
 };
 
+#define API_SPACE_FLOOR_BYTES_DEFAULT (UINT64_C(64) << 20)
+#define API_METRICS_LOGS_MAX_DEFAULT 1000
+
 /* Errors: -ENOMEM. */
 int api_new(struct api **ret_api, const struct api_config *config);
 void api_free(struct api *api); /* NULL is fine; no request may be left */
@@ -47,8 +52,12 @@ void api_free(struct api *api); /* NULL is fine; no request may be left */
 void api_drain(struct api *api);
 
 /* What has begun and has not ended, which is requests until their answer has been sent, and appends
- * that were answered before they were durable; and how many of these wait for the disk. */
+ * that were answered before they were durable; and how many of these wait for the disk: those
+ * appends, and questions after readiness. */
 uint64_t api_in_progress(const struct api *api);
 uint64_t api_appends_waiting(const struct api *api);
+
+/* A connection was opened, or has been closed. */
+void api_count_connection(struct api *api, bool opened);
 
 #endif

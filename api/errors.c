@@ -130,6 +130,7 @@ static const struct {
     [PROBLEM_NO_SPACE] = {507, "no-space", "The disk is full",
                           "Nothing was changed. Delete logs or make room on the disk; appends "
                           "work again as soon as there is space, without a restart."},
+    [PROBLEM_NOT_READY] = {503, "not-ready", "The service is not ready", NULL},
 };
 
 /* Every errno that means the same whatever the service was doing. */
@@ -170,12 +171,12 @@ bool problem_is_grave(enum problem problem)
            problem == PROBLEM_TOO_MANY_FILES || problem == PROBLEM_NO_MEMORY;
 }
 
-static void fill(struct response *response, enum problem problem, const char *member,
-                 uint64_t number, const char *format, va_list arguments)
-    __attribute__((format(printf, 5, 0)));
+/* `extra`: the members that go beyond those of every problem. */
+static void fill(struct response *response, enum problem problem, const struct json_problem *extra,
+                 const char *format, va_list arguments) __attribute__((format(printf, 4, 0)));
 
-static void fill(struct response *response, enum problem problem, const char *member,
-                 uint64_t number, const char *format, va_list arguments)
+static void fill(struct response *response, enum problem problem, const struct json_problem *extra,
+                 const char *format, va_list arguments)
 {
     char detail[512];
     if (format)
@@ -183,17 +184,16 @@ static void fill(struct response *response, enum problem problem, const char *me
     must(format || kinds[problem].detail);
 
     struct text body = {0};
-    json_add_problem(&body, &(struct json_problem){
-                                .status = kinds[problem].status,
-                                .type = kinds[problem].type,
-                                .title = kinds[problem].title,
-                                .detail = format ? detail : kinds[problem].detail,
-                                .outcome_unknown = problem == PROBLEM_OUTCOME_UNKNOWN,
-                                .member = member,
-                                .number = number,
-                            });
+    struct json_problem document = *extra;
+    document.status = kinds[problem].status;
+    document.type = kinds[problem].type;
+    document.title = kinds[problem].title;
+    document.detail = format ? detail : kinds[problem].detail;
+    document.outcome_unknown = problem == PROBLEM_OUTCOME_UNKNOWN;
+    json_add_problem(&body, &document);
     must(response->status == 0);
     response->status = kinds[problem].status;
+    response->problem = 1 + (unsigned)problem;
     if (body.failed)
         text_done(&body); /* without memory the status has to speak for itself */
     response->body = body.data;
@@ -208,7 +208,7 @@ void response_problem(struct response *response, enum problem problem, const cha
 {
     va_list arguments;
     va_start(arguments, format);
-    fill(response, problem, NULL, 0, format, arguments);
+    fill(response, problem, &(struct json_problem){0}, format, arguments);
     va_end(arguments);
 }
 
@@ -217,6 +217,23 @@ void response_problem_number(struct response *response, enum problem problem, co
 {
     va_list arguments;
     va_start(arguments, format);
-    fill(response, problem, member, number, format, arguments);
+    fill(response, problem, &(struct json_problem){.member = member, .number = number}, format,
+         arguments);
     va_end(arguments);
+}
+
+void response_problem_checks(struct response *response, enum problem problem,
+                             const struct json_check *checks, size_t check_count,
+                             const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fill(response, problem, &(struct json_problem){.checks = checks, .check_count = check_count},
+         format, arguments);
+    va_end(arguments);
+}
+
+const char *problem_type(enum problem problem)
+{
+    return kinds[problem].type;
 }

@@ -54,6 +54,7 @@ enum problem {
     PROBLEM_LOG_FAILED,
     PROBLEM_LOG_DAMAGED,
     PROBLEM_NO_SPACE,
+    PROBLEM_NOT_READY,
     PROBLEM_COUNT
 };
 
@@ -66,6 +67,15 @@ void response_problem(struct response *response, enum problem problem, const cha
 void response_problem_number(struct response *response, enum problem problem, const char *member,
                              uint64_t number, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+
+/* The same with what was looked at as a further member, "checks", if check_count is not 0. */
+struct json_check;
+void response_problem_checks(struct response *response, enum problem problem,
+                             const struct json_check *checks, size_t check_count,
+                             const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* The last part of its "type", such as "busy". */
+const char *problem_type(enum problem problem);
 
 /* What the service was doing when a negative errno came. */
 enum moment {

@@ -75,6 +75,32 @@ static void open_member(struct text *text, const char *name)
     open_object(text);
 }
 
+/* ---- checks ---- */
+
+static void add_checks(struct text *text, const struct json_check *checks, size_t count)
+{
+    add_name(text, "checks");
+    text_add(text, "[", 1);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            text_add(text, ",", 1);
+        open_object(text);
+        add_string(text, "name", checks[i].name);
+        add_string(text, "status", checks[i].ok ? "ok" : "failed");
+        add_string(text, "text", checks[i].text);
+        close_object(text);
+    }
+    text_add(text, "]", 1);
+}
+
+void json_add_checks(struct text *text, const struct json_check *checks, size_t count)
+{
+    open_object(text);
+    add_string(text, "status", "ok");
+    add_checks(text, checks, count);
+    text_add(text, "}\n", 2);
+}
+
 /* ---- problems ---- */
 
 void json_add_problem(struct text *text, const struct json_problem *problem)
@@ -91,6 +117,8 @@ void json_add_problem(struct text *text, const struct json_problem *problem)
         add_string(text, "outcome", "unknown");
     if (problem->member)
         add_number(text, problem->member, problem->number);
+    if (problem->check_count > 0)
+        add_checks(text, problem->checks, problem->check_count);
     text_add(text, "}\n", 2);
 }
 
@@ -225,6 +253,25 @@ static double per(uint64_t sum, uint64_t count)
     return count > 0 ? (double)sum / (double)count : 0;
 }
 
+/* What a log and the store as a whole have in common. */
+struct commit_counters {
+    uint64_t commits, records, records_max, bytes, syncs;
+    const struct wal_latency *commit_latency, *sync_latency;
+};
+
+static void add_commits(struct text *text, const struct commit_counters *counters)
+{
+    add_number(text, "commits", counters->commits);
+    add_number(text, "commit_records", counters->records);
+    add_number(text, "commit_records_max", counters->records_max);
+    add_number(text, "commit_bytes", counters->bytes);
+    add_real(text, "records_per_commit", per(counters->records, counters->commits));
+    add_real(text, "bytes_per_commit", per(counters->bytes, counters->commits));
+    add_number(text, "syncs", counters->syncs);
+    add_latency(text, "commit_latency_us", counters->commit_latency);
+    add_latency(text, "sync_latency_us", counters->sync_latency);
+}
+
 static void add_counters(struct text *text, const struct wal_stats *stats)
 {
     add_number(text, "total_bytes_written", stats->total_bytes_written);
@@ -235,20 +282,16 @@ static void add_counters(struct text *text, const struct wal_stats *stats)
     add_number(text, "first_offset", stats->positions.first_offset);
     add_number(text, "committed_offset", stats->positions.committed_offset);
     add_number(text, "next_offset", stats->positions.next_offset);
-    add_number(text, "commits", stats->commits);
-    add_number(text, "commit_records", stats->commit_records);
-    add_number(text, "commit_records_max", stats->commit_records_max);
-    add_number(text, "commit_bytes", stats->commit_bytes);
-    add_real(text, "records_per_commit", per(stats->commit_records, stats->commits));
-    add_real(text, "bytes_per_commit", per(stats->commit_bytes, stats->commits));
-    add_number(text, "syncs", stats->syncs);
-    add_latency(text, "commit_latency_us", &stats->commit_latency);
-    add_latency(text, "sync_latency_us", &stats->sync_latency);
+    add_commits(text, &(struct commit_counters){stats->commits, stats->commit_records,
+                                                stats->commit_records_max, stats->commit_bytes,
+                                                stats->syncs, &stats->commit_latency,
+                                                &stats->sync_latency});
     add_number(text, "bytes_on_disk", stats->bytes_on_disk);
     add_number(text, "segments", stats->segments);
     add_number(text, "rotations", stats->rotations);
     add_number(text, "refusals_queue", stats->refusals_queue);
     add_number(text, "refusals_space", stats->refusals_space);
+    add_number(text, "refusals_other", stats->refusals_other);
     add_number(text, "write_retries", stats->write_retries);
 }
 
@@ -265,35 +308,123 @@ void json_add_log_stats(struct text *text, const char *log, const uint8_t id[16]
     add_string(text, "state", state_of(stats->status));
     if (stats->status < 0)
         add_string(text, "error", strerror(-stats->status));
+    if (stats->failed_with < 0)
+        add_string(text, "failed_with", strerror(-stats->failed_with));
     add_counters(text, stats);
     add_recovery(text, &stats->recovery);
     add_io(text, store);
     text_add(text, "}\n", 2);
 }
 
-void json_add_stats(struct text *text, const struct json_service *service,
-                    const struct store_stats *store)
+static void add_requests(struct text *text, const struct snapshot *snapshot)
 {
-    open_object(text);
-    add_string(text, "version", service->version);
-    add_string(text, "state", service->draining ? "stopping" : "ok");
-    add_real(text, "uptime_seconds", (double)service->uptime_us / 1e6);
-    add_number(text, "requests", service->requests);
-    add_number(text, "requests_in_progress", service->in_progress);
-    add_number(text, "appends_waiting", service->appends_waiting);
+    const struct api_counters *counters = snapshot->counters;
+    add_number(text, "requests", counters->requests);
+    add_number(text, "requests_in_progress", snapshot->in_progress);
+    add_number(text, "requests_aborted", counters->aborted);
+    open_member(text, "answers");
+    for (unsigned class = 1; class <= 5; class ++) {
+        char name[8];
+        snprintf(name, sizeof(name), "%uxx", class);
+        add_number(text, name, snapshot_answers(snapshot, 100 * class, 100 * class + 100));
+    }
+    close_object(text);
+    open_member(text, "refusals");
+    for (unsigned i = 0; i < PROBLEM_COUNT; i++) {
+        if (counters->problems[i] > 0)
+            add_number(text, problem_type((enum problem)i), counters->problems[i]);
+    }
+    close_object(text);
+    add_number(text, "connections", counters->connections);
+    add_number(text, "connections_total", counters->connections_total);
+    add_number(text, "appends_waiting", snapshot->appends_waiting);
+}
+
+static void add_totals(struct text *text, const struct store_totals *totals)
+{
+    add_commits(text, &(struct commit_counters){totals->commits, totals->commit_records,
+                                                totals->commit_records_max, totals->commit_bytes,
+                                                totals->syncs, &totals->commit_latency,
+                                                &totals->sync_latency});
+    add_number(text, "rotations", totals->rotations);
+    add_number(text, "refusals_queue", totals->refusals_queue);
+    add_number(text, "refusals_space", totals->refusals_space);
+    add_number(text, "refusals_other", totals->refusals_other);
+    add_number(text, "write_retries", totals->write_retries);
+    add_number(text, "write_errors", totals->write_errors);
+    add_number(text, "log_failures", totals->failures);
+}
+
+static void add_store(struct text *text, const struct store_stats *store)
+{
     add_number(text, "logs_open", store->logs_open);
     add_number(text, "logs_failed", store->logs_failed);
     add_number(text, "logs_damaged", store->logs_damaged);
     add_number(text, "write_handles", store->write_handles);
     add_number(text, "memory_bytes", store->memory_bytes);
+    add_number(text, "pending_entries", store->pending_records);
+    add_number(text, "pending_bytes", store->pending_bytes);
+    add_number(text, "bytes_on_disk", store->bytes_on_disk);
     add_number(text, "free_bytes", store->free_bytes);
+    add_number(text, "size_bytes", store->size_bytes);
     add_number(text, "rounds", store->rounds);
     add_number(text, "writes", store->writes);
-    add_io(text, store);
+}
+
+static void add_disk(struct text *text, const struct store_health *health)
+{
+    open_member(text, "disk");
+    add_bool(text, "writable", health->error == 0);
+    if (health->error < 0)
+        add_string(text, "write_error", strerror(-health->error));
+    add_real(text, "last_write_age_seconds", (double)health->age_us / 1e6);
+    close_object(text);
+}
+
+static void add_process(struct text *text, const struct snapshot *snapshot)
+{
+    const struct process_stats *process = &snapshot->process;
+    open_member(text, "process");
+    add_real(text, "start_time_seconds", (double)snapshot->started_us / 1e6);
+    add_real(text, "cpu_seconds", (double)process->cpu_us / 1e6);
+    add_number(text, "resident_bytes", process->resident_bytes);
+    add_number(text, "virtual_bytes", process->virtual_bytes);
+    add_number(text, "open_fds", process->open_fds);
+    add_number(text, "max_fds", process->max_fds);
+    close_object(text);
+}
+
+void json_add_stats(struct text *text, const struct snapshot *snapshot)
+{
+    open_object(text);
+    add_string(text, "version", snapshot->build.version);
+    add_string(text, "state", snapshot->draining ? "stopping" : "ok");
+    add_real(text, "uptime_seconds", (double)snapshot->uptime_us / 1e6);
+    add_requests(text, snapshot);
+    add_store(text, &snapshot->store);
+    add_totals(text, &snapshot->store.totals);
+    add_disk(text, &snapshot->health);
+    add_process(text, snapshot);
+    add_io(text, &snapshot->store);
     text_add(text, "}\n", 2);
 }
 
-void json_add_version(struct text *text, const char *version)
+void json_add_version(struct text *text, const struct snapshot *snapshot, const char *kernel)
 {
-    text_format(text, "{\"name\":\"wald\",\"version\":\"%s\"}\n", version);
+    const struct build *build = &snapshot->build;
+    open_object(text);
+    add_string(text, "name", "wald");
+    add_string(text, "version", build->version);
+    add_string(text, "build_type", build->type);
+    add_string(text, "compiler", build->compiler);
+    add_string(text, "libmicrohttpd", build->http_library);
+    add_string(text, "jansson", build->json_library);
+    add_string(text, "kernel", kernel);
+    add_io(text, &snapshot->store);
+    text_add(text, "}\n", 2);
+}
+
+const char *json_library_version(void)
+{
+    return jansson_version_str();
 }

@@ -5,8 +5,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "api/snapshot.h"
 #include "api/text.h"
 #include "wal/store.h"
+
+/* Something that was looked at, and what was found. */
+struct json_check {
+    const char *name;
+    bool ok;
+    const char *text;
+};
 
 struct json_problem {
     unsigned status;
@@ -14,6 +22,8 @@ struct json_problem {
     bool outcome_unknown;
     const char *member; /* NULL, or the name of one more member with a number */
     uint64_t number;
+    const struct json_check *checks; /* a member "checks", if there are any */
+    size_t check_count;
 };
 
 void json_add_problem(struct text *text, const struct json_problem *problem);
@@ -50,17 +60,14 @@ void json_names_end(struct json_names *names, bool more);
 void json_add_log_stats(struct text *text, const char *log, const uint8_t id[16],
                         const struct wal_stats *stats, const struct store_stats *store);
 
-/* What the service counts beside the store. */
-struct json_service {
-    const char *version;
-    bool draining;
-    uint64_t uptime_us;
-    uint64_t requests, in_progress, appends_waiting;
-};
+void json_add_stats(struct text *text, const struct snapshot *snapshot);
 
-void json_add_stats(struct text *text, const struct json_service *service,
-                    const struct store_stats *store);
+/* `kernel`: the release that is running. */
+void json_add_version(struct text *text, const struct snapshot *snapshot, const char *kernel);
 
-void json_add_version(struct text *text, const char *version);
+/* Checks of which none failed. */
+void json_add_checks(struct text *text, const struct json_check *checks, size_t count);
+
+const char *json_library_version(void);
 
 #endif

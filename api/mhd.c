@@ -242,6 +242,7 @@ static void connection_changed(void *argument, struct MHD_Connection *connection
                                enum MHD_ConnectionNotificationCode code)
 {
     struct mhd *mhd = argument;
+    api_count_connection(mhd->api, code == MHD_CONNECTION_NOTIFY_STARTED);
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         connected(mhd, connection, context);
         return;
@@ -571,6 +572,11 @@ uint64_t mhd_run(struct mhd *mhd)
 unsigned mhd_suspended(const struct mhd *mhd)
 {
     return mhd->suspended;
+}
+
+const char *mhd_library_version(void)
+{
+    return MHD_get_version();
 }
 
 void mhd_quiesce(struct mhd *mhd)

@@ -41,6 +41,8 @@ void mhd_quiesce(struct mhd *mhd);
 /* How many requests wait for the store: for the disk, or for records to come. */
 unsigned mhd_suspended(const struct mhd *mhd);
 
+const char *mhd_library_version(void);
+
 /* None may be suspended any more; what else is under way is cut off. NULL is fine. */
 void mhd_close(struct mhd *mhd);
 

@@ -10,6 +10,7 @@
 #include "api/errors.h"
 #include "api/gate.h"
 #include "api/response.h"
+#include "api/snapshot.h"
 #include "api/target.h"
 
 struct request;
@@ -74,6 +75,7 @@ struct request {
     uint64_t decided_us; /* when the news came, on the monotonic clock */
 
     struct append append;
+    struct store_waiter probe; /* of a question after readiness */
 };
 
 /* The request is all zero. */
@@ -116,8 +118,10 @@ struct api {
     struct gate_config gate;
     bool draining;
     uint64_t begun_us;
-    uint64_t requests, in_progress, appends_waiting;
+    uint64_t started_us; /* of the process, since 1970 */
+    uint64_t in_progress, appends_waiting, probes_waiting;
     uint64_t appends_unheard; /* answered already, and not decided yet */
+    struct api_counters counters;
 };
 
 /* Answers with what a negative errno means, and tells the operator if it is grave. */
@@ -155,6 +159,7 @@ enum progress answer_record(struct request *request);
 enum progress answer_records(struct request *request);
 enum progress answer_stats(struct request *request);
 enum progress answer_livez(struct request *request);
+enum progress answer_metrics(struct request *request);
 enum progress answer_readyz(struct request *request);
 enum progress answer_version(struct request *request);
 

@@ -44,6 +44,7 @@ void response_clear(struct response *response)
 {
     free(response->body);
     response->status = 0;
+    response->problem = 0;
     response->body = NULL;
     response->body_bytes = 0;
     response->header_count = 0;

@@ -10,8 +10,9 @@
 #define RESPONSE_HEADERS_MAX 12
 
 struct response {
-    unsigned status; /* 0: none yet */
-    char *body;      /* on the heap; NULL if there is none */
+    unsigned status;  /* 0: none yet */
+    unsigned problem; /* 1 + enum problem, 0: it is none */
+    char *body;       /* on the heap; NULL if there is none */
     size_t body_bytes;
     bool close; /* the connection is of no use after it */
 

@@ -1,53 +1,42 @@
-/* The service as a whole: is it alive, is it ready, which version, how busy. */
-#include "api/errors.h"
+/* The service as a whole: which program it is, and how busy. */
+#include <sys/utsname.h>
+
 #include "api/json.h"
+#include "api/metrics.h"
 #include "api/request.h"
-
-static enum progress answer_ok(struct request *request)
-{
-    struct text body = {0};
-    text_format(&body, "ok\n");
-    response_text(&request->response, 200, "text/plain; charset=utf-8", &body);
-    return PROGRESS_ANSWERED;
-}
-
-enum progress answer_livez(struct request *request)
-{
-    return answer_ok(request);
-}
-
-enum progress answer_readyz(struct request *request)
-{
-    if (!request->api->draining)
-        return answer_ok(request);
-    response_problem(&request->response, PROBLEM_STOPPING, NULL);
-    return PROGRESS_ANSWERED;
-}
+#include "wal/base.h"
 
 enum progress answer_version(struct request *request)
 {
+    struct snapshot snapshot;
+    struct utsname system;
     struct text body = {0};
-    json_add_version(&body, request->api->config.version);
+    snapshot_take(request->api, &snapshot);
+    must(uname(&system) == 0);
+    json_add_version(&body, &snapshot, system.release);
     response_text(&request->response, 200, "application/json", &body);
     return PROGRESS_ANSWERED;
 }
 
 enum progress answer_stats(struct request *request)
 {
-    const struct api *api = request->api;
-    struct store_stats store;
+    struct snapshot snapshot;
     struct text body = {0};
-    store_stats(api->config.store, &store);
-    json_add_stats(&body,
-                   &(struct json_service){
-                       .version = api->config.version,
-                       .draining = api->draining,
-                       .uptime_us = api_uptime_us(api),
-                       .requests = api->requests,
-                       .in_progress = api->in_progress,
-                       .appends_waiting = api->appends_waiting,
-                   },
-                   &store);
+    snapshot_take(request->api, &snapshot);
+    json_add_stats(&body, &snapshot);
     response_text(&request->response, 200, "application/json", &body);
+    return PROGRESS_ANSWERED;
+}
+
+enum progress answer_metrics(struct request *request)
+{
+    const struct api *api = request->api;
+    CLEANUP(log_samples_done) struct log_samples logs;
+    struct snapshot snapshot;
+    struct text body = {0};
+    snapshot_take(api, &snapshot);
+    snapshot_logs(api, &snapshot, &logs);
+    metrics_add(&body, &snapshot, &logs);
+    response_text(&request->response, 200, METRICS_CONTENT_TYPE, &body);
     return PROGRESS_ANSWERED;
 }

@@ -227,6 +227,8 @@ static int open_api(struct server *server)
         .long_poll_max_us = config->long_poll_timeout_us,
         .auto_create = config->auto_create,
         .is_volatile = server->is_volatile,
+        .space_floor_bytes = API_SPACE_FLOOR_BYTES_DEFAULT,
+        .metrics_logs_max = API_METRICS_LOGS_MAX_DEFAULT,
         .hosts = config->hosts.names,
         .host_count = config->hosts.count,
         .any_host = !server->listener.is_loopback && config->hosts.count == 0,

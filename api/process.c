@@ -1,0 +1,93 @@
+#include "api/process.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t micros(const struct timeval *time)
+{
+    return (uint64_t)time->tv_sec * 1000000u + (uint64_t)time->tv_usec;
+}
+
+static uint64_t clock_us(clockid_t clock)
+{
+    struct timespec now;
+    if (clock_gettime(clock, &now) < 0)
+        return 0;
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+/* From Linux 6.2 on the size of the directory is the number; before that its entries are counted,
+ * without the descriptor that it takes to read them. */
+static uint64_t open_fds(void)
+{
+    struct stat info;
+    if (stat("/proc/self/fd", &info) == 0 && info.st_size > 0)
+        return (uint64_t)info.st_size;
+
+    uint64_t count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir)
+        return 0;
+    for (struct dirent *entry; (entry = readdir(dir));)
+        count += entry->d_name[0] != '.';
+    closedir(dir);
+    return count > 0 ? count - 1 : 0;
+}
+
+static void read_memory(struct process_stats *stats)
+{
+    uint64_t size_pages, resident_pages;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (!file)
+        return;
+    if (fscanf(file, "%" SCNu64 " %" SCNu64, &size_pages, &resident_pages) == 2) {
+        uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+        stats->virtual_bytes = size_pages * page_bytes;
+        stats->resident_bytes = resident_pages * page_bytes;
+    }
+    fclose(file);
+}
+
+void process_stats(struct process_stats *ret_stats)
+{
+    struct process_stats stats = {0};
+    struct rusage usage;
+    struct rlimit files;
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        stats.cpu_us = micros(&usage.ru_utime) + micros(&usage.ru_stime);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+        stats.max_fds = files.rlim_cur;
+    stats.open_fds = open_fds();
+    read_memory(&stats);
+    *ret_stats = stats;
+}
+
+uint64_t process_started_us(void)
+{
+    /* The 22nd field; the second is the program's name in brackets, and may hold anything. */
+    char line[1024];
+    uint64_t ticks = 0;
+    FILE *file = fopen("/proc/self/stat", "re");
+    if (!file)
+        return 0;
+    size_t bytes = fread(line, 1, sizeof(line) - 1, file);
+    fclose(file);
+    line[bytes] = '\0';
+    const char *rest = strrchr(line, ')');
+    if (!rest || sscanf(rest,
+                        ") %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                        "%*s %*s %" SCNu64,
+                        &ticks) != 1)
+        return 0;
+
+    uint64_t started_us = ticks * (1000000u / (uint64_t)sysconf(_SC_CLK_TCK)); /* since boot */
+    uint64_t boot_us = clock_us(CLOCK_BOOTTIME);
+    uint64_t age_us = boot_us > started_us ? boot_us - started_us : 0;
+    return clock_us(CLOCK_REALTIME) - age_us;
+}

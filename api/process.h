@@ -1,0 +1,20 @@
+/* What the kernel knows of this process: for monitoring. */
+#ifndef API_PROCESS_H
+#define API_PROCESS_H
+
+#include <stdint.h>
+
+struct process_stats {
+    uint64_t cpu_us; /* of all threads, in user space and in the kernel */
+    uint64_t resident_bytes, virtual_bytes;
+    uint64_t open_fds, max_fds;
+};
+
+/* Reads /proc/self; what cannot be read is 0. */
+void process_stats(struct process_stats *ret_stats);
+
+/* When the process was started, in microseconds since 1970; 0 if it cannot be told. As the clock
+ * stands now: ask once. */
+uint64_t process_started_us(void);
+
+#endif
