@@ -378,6 +378,8 @@ static void add_disk(struct text *text, const struct store_health *health)
     if (health->error < 0)
         add_string(text, "write_error", strerror(-health->error));
     add_real(text, "last_write_age_seconds", (double)health->age_us / 1e6);
+    if (health->probing)
+        add_real(text, "probe_seconds", (double)health->probing_us / 1e6);
     close_object(text);
 }
 
