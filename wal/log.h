@@ -116,6 +116,8 @@ struct wal {
     struct committer *committer;
     struct wal_recovery recovery;
 
+    void *user; /* the caller's: see wal_set_user() */
+
     pthread_mutex_t lock;
     pthread_cond_t decided; /* tickets were decided, or the log was closed */
 

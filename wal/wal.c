@@ -769,6 +769,25 @@ void wal_id(const struct wal *wal, uint8_t ret_id[16])
     memcpy(ret_id, wal->id.bytes, sizeof(wal->id.bytes));
 }
 
+uint64_t wal_created_ns(struct wal *wal)
+{
+    pthread_mutex_lock(&wal->lock);
+    const struct segment *first = wal->segment_count > 0 ? wal->segments[0] : NULL;
+    uint64_t created_ns = first && first->header.segment_no == 0 ? first->header.created_ns : 0;
+    pthread_mutex_unlock(&wal->lock);
+    return created_ns;
+}
+
+void wal_set_user(struct wal *wal, void *user)
+{
+    wal->user = user;
+}
+
+void *wal_user(const struct wal *wal)
+{
+    return wal->user;
+}
+
 void wal_stats(struct wal *wal, struct wal_stats *ret_stats)
 {
     struct wal_stats stats = {0};

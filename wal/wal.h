@@ -205,6 +205,15 @@ const char *wal_name(const struct wal *wal);
 /* 16 bytes, new each time a log is made. */
 void wal_id(const struct wal *wal, uint8_t ret_id[16]);
 
+/* When the log was made, in nanoseconds of realtime; 0: its first segment is gone, and with it the
+ * answer. */
+uint64_t wal_created_ns(struct wal *wal);
+
+/* A pointer of the caller's that stays with the open log as long as somebody holds it; NULL at
+ * first. It is only kept: not locked, and never looked at. */
+void wal_set_user(struct wal *wal, void *user);
+void *wal_user(const struct wal *wal);
+
 /* What recovery found when the log was opened. */
 struct wal_recovery {
     uint64_t frames;         /* frames read in the last segment */

@@ -178,6 +178,33 @@ static void a_log_made_again_is_another_log(void **state)
     assert_memory_equal(before, after, 16);
 }
 
+/* The answer lies in the first segment, and goes with it. The caller's pointer is of this opening of
+ * the log only. */
+static void a_log_knows_when_it_was_made_and_keeps_a_pointer(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    f->config.log.segment_bytes = 64 << 10;
+    fixture_begin(f);
+    uint64_t created_ns = wal_created_ns(f->wal);
+    assert_true(created_ns > 0);
+    assert_null(wal_user(f->wal));
+    wal_set_user(f->wal, f);
+    assert_ptr_equal(wal_user(f->wal), f);
+    commit_numbers(f->wal, 0, 100, 3000);
+    assert_ptr_equal(wal_user(f->wal), f);
+    fixture_reopen(f);
+    assert_null(wal_user(f->wal));
+    assert_int_equal(wal_created_ns(f->wal), created_ns);
+
+    struct wal_token token;
+    uint64_t end = positions_of(f->wal).committed_offset;
+    assert_int_equal(wal_trim(f->wal, end, NULL, &token), 0);
+    assert_int_equal(wait_for(f->wal, token), 0);
+    fixture_settle(f);
+    assert_true(stats_of(f->wal).positions.first_offset > 0);
+    assert_int_equal(wal_created_ns(f->wal), 0);
+}
+
 /* Deleting decides what is in flight, then nothing more is taken; who still holds the log gets
  * errors, and never the bytes of a new log with the same name. */
 static void who_holds_a_deleted_log_is_told(void **state)
@@ -784,6 +811,7 @@ int main(void)
         ON_ALL(a_new_log_must_be_new_and_begins_with_its_state),
         ON_ALL(a_log_with_impossible_state_is_not_made),
         ON_ALL(a_log_made_again_is_another_log),
+        ON_ALL(a_log_knows_when_it_was_made_and_keeps_a_pointer),
         ON_ALL(who_holds_a_deleted_log_is_told),
         ON_SIM(a_deleted_log_leaves_nothing_behind),
         ON_SIM(a_cut_while_making_or_deleting_leaves_all_or_nothing),
