@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "api/errors.h"
+#include "api/parse.h"
 #include "api/request.h"
 #include "wal/base.h"
 
@@ -20,6 +21,10 @@
 
 /* A document of settings. */
 #define JSON_BYTES_MAX (64u << 10)
+
+/* Records that clients have asked for and not taken yet, all together: who never reads what he asked
+ * for costs the others nothing but room in here. */
+#define ANSWER_BYTES_TOTAL (256u << 20)
 
 #define GET_ROUTE(path, parameters, answer)                                                        \
     {                                                                                              \
@@ -32,8 +37,8 @@ static const struct route routes[] = {
      HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IDEMPOTENCY_KEY) | HEEDS(HTTP_PRODUCER_ID) |
          HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ)},
     {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0},
-    GET_ROUTE("/logs/{log}/offsets", "", answer_log_offsets),
-    GET_ROUTE("/logs/{log}/records", "offset limit ", answer_records),
+    GET_ROUTE("/logs/{log}/offsets", "wait_for timeout ", answer_log_offsets),
+    GET_ROUTE("/logs/{log}/records", "offset at limit max_bytes wait encoding ", answer_records),
     GET_ROUTE("/logs/{log}/records/{offset}", "", answer_record),
     GET_ROUTE("/logs/{log}/stats", "", answer_log_stats),
     {"/logs/{log}/sync", "", answer_log_sync, HTTP_POST, BODY_NONE, true, 0},
@@ -106,7 +111,7 @@ void api_free(struct api *api)
 {
     if (!api)
         return;
-    must(api_in_progress(api) == 0);
+    must(api_in_progress(api) == 0 && api->watch.count == 0);
     free(api->counters.routes);
     free(api);
 }
@@ -115,6 +120,7 @@ void api_drain(struct api *api)
 {
     api->draining = true;
     store_drain(api->config.store);
+    watch_end_all(api);
 }
 
 uint64_t api_in_progress(const struct api *api)
@@ -340,6 +346,7 @@ void request_close(struct request *request)
     must(!request->wal);
     count_answer(&request->api->counters, request);
     response_clear(&request->response);
+    request->api->answer_bytes -= request->answer_bytes;
     request->api->in_progress--;
 }
 
@@ -400,11 +407,6 @@ void request_finish(struct request *request)
 
 /* ---- for the handlers ---- */
 
-void api_log_moved(struct api *api, struct wal *wal)
-{
-    /* Nobody waits yet. */
-}
-
 enum progress request_fail(struct request *request, enum moment moment, int error)
 {
     static const char *const events[] = {
@@ -450,6 +452,43 @@ bool request_number(struct request *request, const char *name, uint64_t min, uin
     response_problem(&request->response, PROBLEM_BAD_PARAMETER,
                      "\"%s\" is a decimal number from %" PRIu64 " to %" PRIu64 ".", name, min, max);
     return false;
+}
+
+bool request_duration(struct request *request, const char *name, uint64_t fallback,
+                      uint64_t *ret_us)
+{
+    const char *value = target_parameter(&request->target, name);
+    *ret_us = fallback;
+    if (!value || duration_parse(value, ret_us))
+        return true;
+    response_problem(&request->response, PROBLEM_BAD_PARAMETER,
+                     "\"%s\" is a duration: a whole number and one of the units ms, s, m, h, such "
+                     "as 500ms or 30s.",
+                     name);
+    return false;
+}
+
+bool request_patience(struct request *request, const char *name, uint64_t fallback,
+                      uint64_t *ret_us)
+{
+    if (!request_duration(request, name, fallback, ret_us))
+        return false;
+    *ret_us = min_u64(*ret_us, request->api->config.long_poll_max_us);
+    return true;
+}
+
+bool request_has_room(struct request *request)
+{
+    if (request->api->answer_bytes < ANSWER_BYTES_TOTAL)
+        return true;
+    response_problem(&request->response, PROBLEM_NO_MEMORY, NULL);
+    return false;
+}
+
+void request_count_answer(struct request *request)
+{
+    request->answer_bytes = request->response.body_bytes;
+    request->api->answer_bytes += request->answer_bytes;
 }
 
 /* New each time a log is made, so that nothing of a deleted log passes for its successor's. */

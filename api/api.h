@@ -25,11 +25,14 @@ struct api_config {
     uint32_t record_bytes_max;
     uint32_t batch_bytes_max;   /* of an NDJSON body, up to WAL_APPEND_BYTES_MAX; 0: that much */
     uint32_t header_bytes_max;  /* of all headers of a request; 0: HTTP_HEADERS_BYTES_MAX */
-    uint64_t long_poll_max_us;  /* how long a request may wait for records */
     bool auto_create;           /* the first append to a log makes it */
     uint64_t space_floor_bytes; /* with less free than this the service says it is not ready */
     uint32_t metrics_logs_max;  /* logs with series of their own in /metrics; 0: none */
     bool is_volatile; /* the data does not outlive the machine's memory, and receipts say so */
+
+    /* The longest that a request waits for a log to grow; one that asks for more is answered after
+     * this, as if it had asked for it. */
+    uint64_t long_poll_max_us;
 
     /* The names of Host that are answered to beside those of the loopback; any_host: every name.
      * The strings are the caller's. */

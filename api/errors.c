@@ -47,6 +47,7 @@ static const struct {
                          "Nothing was changed. Send it again, whole and without long pauses, or in "
                          "smaller parts; --header-timeout and --body-timeout say how long it may "
                          "take."},
+    [PROBLEM_NOT_ACCEPTABLE] = {406, "not-acceptable", "Not to be had in the form asked for", NULL},
     [PROBLEM_CONFLICT] = {409, "conflict", "The log is not in the state the request wants",
                           "Ask for its offsets, and decide anew."},
     [PROBLEM_TRIMMED] = {410, "trimmed", "The record was trimmed away",
@@ -82,14 +83,15 @@ static const struct {
         {409, "durability-floor", "The log takes no appends with less durability",
          "Nothing was changed. Its settings want every append to be durable before it is answered: "
          "send it without ack=none."},
-    [PROBLEM_PRECONDITION] = {412, "precondition-failed", "The log is not where If-Match has it",
-                              NULL},
+    [PROBLEM_PRECONDITION] = {412, "precondition-failed", "The condition does not hold", NULL},
     [PROBLEM_BATCH_TOO_LARGE] = {413, "batch-too-large", "The batch is too large",
                                  "Send it in parts."},
     [PROBLEM_KEY_REUSED] =
         {422, "idempotency-key-reused", "This Idempotency-Key came with another body",
          "Nothing was changed. A key stands for one append and its retries: send what is new with a "
          "new key."},
+    [PROBLEM_RANGE_NOT_SATISFIABLE] = {416, "range-not-satisfiable",
+                                       "The range lies outside the record", NULL},
     [PROBLEM_UNKNOWN_HOST] =
         {421, "unknown-host", "The service does not go by this name",
          "On a loopback address it answers to loopback names only, so that no web "

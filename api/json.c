@@ -10,8 +10,8 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "api/parse.h"
 #include "wal/base.h"
 
 static int add_piece(const char *piece, size_t bytes, void *context)
@@ -143,31 +143,21 @@ void json_add_duplicate(struct text *text, const char *log, uint64_t committed_o
                 log, committed_offset, durability);
 }
 
-static void add_timestamp(struct text *text, uint64_t timestamp_ns)
+void json_add_record(struct text *text, const struct wal_entry *entry, bool base64)
 {
-    time_t seconds = (time_t)(timestamp_ns / 1000000000u);
-    struct tm utc;
-    char date[32];
-
-    must(gmtime_r(&seconds, &utc));
-    must(strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &utc) > 0);
-    text_format(text, "%s.%06" PRIu64 "Z", date, timestamp_ns / 1000 % 1000000);
-}
-
-void json_add_record_line(struct text *text, const struct wal_entry *entry)
-{
-    text_format(text, "{\"offset\":%" PRIu64 ",\"timestamp\":\"", entry->offset);
-    add_timestamp(text, entry->timestamp_ns);
+    char timestamp[TIMESTAMP_BYTES];
+    timestamp_print(timestamp, entry->timestamp_ns);
+    text_format(text, "{\"offset\":%" PRIu64 ",\"timestamp\":\"%s\"", entry->offset, timestamp);
     /* NULL for what is not UTF-8, and for want of memory: then base64 is short of it as well. */
-    json_t *string = json_stringn(entry->data, entry->size);
+    json_t *string = base64 ? NULL : json_stringn(entry->data, entry->size);
     if (string) {
-        text_format(text, "\",\"data\":");
+        text_format(text, ",\"data\":");
         add_value(text, string);
-        text_add(text, "}\n", 2);
+        text_add(text, "}", 1);
     } else {
-        text_format(text, "\",\"data_base64\":\"");
+        text_format(text, ",\"data_base64\":\"");
         text_add_base64(text, entry->data, entry->size);
-        text_add(text, "\"}\n", 3);
+        text_add(text, "\"}", 2);
     }
 }
 
@@ -272,6 +262,22 @@ static void add_commits(struct text *text, const struct commit_counters *counter
     add_latency(text, "sync_latency_us", counters->sync_latency);
 }
 
+static void add_id(struct text *text, const uint8_t id[16])
+{
+    add_name(text, "id");
+    text_add(text, "\"", 1);
+    for (size_t i = 0; i < 16; i++)
+        text_format(text, "%02x", id[i]);
+    text_add(text, "\"", 1);
+}
+
+static void add_state(struct text *text, int status)
+{
+    add_string(text, "state", state_of(status));
+    if (status < 0)
+        add_string(text, "error", strerror(-status));
+}
+
 static void add_counters(struct text *text, const struct wal_stats *stats)
 {
     add_number(text, "total_bytes_written", stats->total_bytes_written);
@@ -300,14 +306,8 @@ void json_add_log_stats(struct text *text, const char *log, const uint8_t id[16]
 {
     open_object(text);
     add_string(text, "log", log);
-    add_name(text, "id");
-    text_add(text, "\"", 1);
-    for (size_t i = 0; i < 16; i++)
-        text_format(text, "%02x", id[i]);
-    text_add(text, "\"", 1);
-    add_string(text, "state", state_of(stats->status));
-    if (stats->status < 0)
-        add_string(text, "error", strerror(-stats->status));
+    add_id(text, id);
+    add_state(text, stats->status);
     if (stats->failed_with < 0)
         add_string(text, "failed_with", strerror(-stats->failed_with));
     add_counters(text, stats);

@@ -41,8 +41,8 @@ void json_add_receipt(struct text *text, const struct json_receipt *receipt);
 void json_add_duplicate(struct text *text, const char *log, uint64_t committed_offset,
                         const char *durability);
 
-/* A record as one line: its bytes as text if they are UTF-8, else in base64. */
-void json_add_record_line(struct text *text, const struct wal_entry *entry);
+/* A record as an object: its bytes as text if they are UTF-8, else, or on demand, in base64. */
+void json_add_record(struct text *text, const struct wal_entry *entry, bool base64);
 
 void json_add_positions(struct text *text, const char *log, const struct wal_positions *positions);
 

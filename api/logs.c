@@ -42,19 +42,57 @@ enum progress answer_logs(struct request *request)
     return PROGRESS_ANSWERED;
 }
 
-enum progress answer_log_offsets(struct request *request)
-{
-    CLEANUP(held_log_done) struct held_log held = {NULL, NULL};
-    if (!request_hold_log(request, &held))
-        return PROGRESS_ANSWERED;
+/* ---- positions, and waiting for one ---- */
 
-    struct wal_positions positions;
+static enum progress answer_positions(struct request *request,
+                                      const struct wal_positions *positions)
+{
     struct text body = {0};
-    wal_positions(held.wal, &positions);
-    json_add_positions(&body, request->log, &positions);
+    json_add_positions(&body, request->log, positions);
     response_text(&request->response, 200, "application/json", &body);
     return PROGRESS_ANSWERED;
 }
+
+static void finish_positions(struct request *request)
+{
+    CLEANUP(held_log_done)
+    struct held_log held = {request->api->config.store, TAKE(request->wal)};
+    struct wal_positions positions;
+    if (request->status < 0) {
+        request_fail(request, WHEN_OPENING, request->status);
+        return;
+    }
+    wal_positions(held.wal, &positions);
+    answer_positions(request, &positions);
+}
+
+/* With "wait_for" the answer comes when the records below that offset are durable, or else when the
+ * time is up. It is the same answer in both cases: the client compares committed_offset. */
+enum progress answer_log_offsets(struct request *request)
+{
+    CLEANUP(held_log_done) struct held_log held = {NULL, NULL};
+    const struct target *target = &request->target;
+    struct wal_positions positions;
+    uint64_t wanted, timeout_us;
+    if (target_parameter(target, "timeout") && !target_parameter(target, "wait_for")) {
+        response_problem(&request->response, PROBLEM_BAD_PARAMETER,
+                         "\"timeout\" goes with \"wait_for\", the offset to wait for. Send both, "
+                         "or neither.");
+        return PROGRESS_ANSWERED;
+    }
+    if (!request_number(request, "wait_for", 0, UINT64_MAX, 0, &wanted) ||
+        !request_patience(request, "timeout", UINT64_MAX, &timeout_us) ||
+        !request_hold_log(request, &held))
+        return PROGRESS_ANSWERED;
+
+    wal_positions(held.wal, &positions);
+    if (positions.committed_offset >= wanted || timeout_us == 0 || request->api->draining)
+        return answer_positions(request, &positions);
+    watch_begin(request, TAKE(held.wal), wanted - 1, timeout_us, finish_positions);
+    return PROGRESS_WAITING;
+}
+
+/* ---- counters, removal ---- */
 
 enum progress answer_log_stats(struct request *request)
 {
@@ -75,10 +113,11 @@ enum progress answer_log_stats(struct request *request)
 }
 
 /* Sleeps until the appends in flight are decided and the removal is durable, doing the committer's
- * work meanwhile. */
+ * work meanwhile. An attempt that fails has closed the log as well. */
 enum progress answer_log_delete(struct request *request)
 {
     int rc = store_delete(request->api->config.store, request->log);
+    watch_log_closed(request->api, request->log, rc == 0 ? -ENOENT : 0);
     if (rc < 0)
         return request_fail(request, WHEN_DELETING, rc);
     request->response.status = 204;

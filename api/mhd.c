@@ -12,10 +12,11 @@
  *   serve()         after the resume: the answer
  *   finished()      the answer is out, or the connection is gone
  *
- * An append is decided by the store's committer, which this thread drives too. Its handler only
- * puts the exchange on the list `decided`; mhd_run() resumes all of them together. A resume from any
- * other thread would be lost by 0.9.75. Stopping the library while a connection is suspended would
- * abort the process: so the loop does not close before all have been answered.
+ * An append is decided by the store's committer, which this thread drives too, and so is a request
+ * that waits for one, unless its time runs out first. All that does is to put the exchange on the
+ * list `decided`; mhd_run() resumes all of them together. A resume from any other thread would be
+ * lost by 0.9.75. Stopping the library while a connection is suspended would abort the process: so
+ * the loop does not close before all have been answered.
  *
  * The library's own time-out only measures silence, and whoever drips a byte now and then is never
  * cut off by it. So it is off, and each connection has a deadline (deadline.h) for what its client
@@ -564,8 +565,11 @@ uint64_t mhd_run(struct mhd *mhd)
     deadlines_look(&mhd->deadlines, api_now_us(), 0);
     cut_off_late(mhd);
 
-    /* What is decided already was refused at once, or by a deletion that did the committer's work. */
-    mhd->wait_us = pending || mhd->decided ? 0 : deadlines_wait_us(&mhd->deadlines);
+    /* What is decided already was refused at once, or has waited long enough, or was decided by a
+     * deletion that did the committer's work. */
+    uint64_t timer_us = api_run_timers(mhd->api);
+    mhd->wait_us =
+        pending || mhd->decided ? 0 : min_u64(deadlines_wait_us(&mhd->deadlines), timer_us);
     return mhd->wait_us;
 }
 

@@ -1,123 +1,112 @@
-/* Reading records: one as it is, or many as lines of JSON. Only what is durable is ever read. */
+/*
+ * GET /logs/{log}/records: a page of durable records, in the form that the client accepts.
+ *
+ *   application/x-ndjson      a JSON object a line (the default)
+ *   application/json          {"records":[...],"next_offset":N}
+ *   application/octet-stream  frames, without a gap, to the end of the body:
+ *
+ *       bytes 0 to 7    the record's offset          all numbers unsigned, the most
+ *       bytes 8 to 15   its timestamp: nanoseconds   significant byte first
+ *                       since 1970 of UTC
+ *       bytes 16 to 19  the number of bytes n
+ *       n bytes         the record
+ *
+ * A page ends after `limit` records, or before the record with which its records would take more
+ * than `max_bytes` bytes in that form (the first always comes), or before one that cannot be read.
+ *
+ * With `wait`, a page that would be empty is made later: when the record at its offset is durable,
+ * or when the time is up, and then it is empty after all. That is no error: the client asks again
+ * from Log-Next-Offset.
+ */
+#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "api/errors.h"
 #include "api/json.h"
+#include "api/parse.h"
 #include "api/request.h"
 #include "wal/base.h"
 
 #define LIMIT_DEFAULT 1000
 #define LIMIT_MAX 10000
+#define PAGE_BYTES_DEFAULT (1u << 20)
+#define PAGE_BYTES_MAX (16u << 20)
 
-/* A page ends with the record that passes this. */
-#define PAGE_BYTES_MAX (1u << 20)
+/* In the order of enum page_form, which is the order of preference. */
+static const char *const media_types[PAGE_FORM_COUNT] = {
+    [PAGE_LINES] = "application/x-ndjson",
+    [PAGE_DOCUMENT] = "application/json",
+    [PAGE_FRAMES] = "application/octet-stream",
+};
 
-/* Why a record cannot be had. */
-static enum progress refuse_record(struct request *request, struct wal *wal, int error,
-                                   const struct wal_entry *entry)
+struct frame_head {
+    uint64_t offset_be, timestamp_ns_be;
+    uint32_t bytes_be;
+} __attribute__((packed));
+_Static_assert(sizeof(struct frame_head) == 20, "what clients read");
+
+/* ---- what is asked for ---- */
+
+static bool read_form(struct request *request)
 {
-    struct wal_positions positions;
-    wal_positions(wal, &positions);
-    switch (error) {
-    case -ENODATA:
-        response_problem_number(&request->response, PROBLEM_RECORD_NOT_FOUND, "committed_offset",
-                                positions.committed_offset,
-                                "The log holds the offsets below %" PRIu64
-                                ". Ask again when it has grown.",
-                                positions.committed_offset);
-        return PROGRESS_ANSWERED;
-    case -ERANGE:
-        response_problem_number(
-            &request->response, PROBLEM_TRIMMED, "first_offset", positions.first_offset,
-            "The oldest record still kept is at offset %" PRIu64 ". Go on from there.",
-            positions.first_offset);
-        return PROGRESS_ANSWERED;
-    case -EBADMSG: {
-        struct api_event event = {"record_damaged", request->log, error};
-        request->api->config.tell(request->api->config.context, &event);
-        response_problem_number(
-            &request->response, PROBLEM_RECORD_DAMAGED, "gap_end", entry->gap_end,
-            "The records from offset %" PRIu64 " to %" PRIu64
-            " cannot be read. Go on from offset %" PRIu64 ", and restore the others from a backup.",
-            entry->offset, entry->gap_end - 1, entry->gap_end);
-        return PROGRESS_ANSWERED;
-    }
-    default: return request_fail(request, WHEN_READING, error);
-    }
-}
-
-/* ---- one record ---- */
-
-/* The header's list of entity tags, weak or not, or "*" (RFC 9110, 13.1.2). */
-static bool etag_is_listed(const char *list, const char *etag)
-{
-    if (!list)
+    const char *encoding = target_parameter(&request->target, "encoding");
+    int form = accept_choose(request->facts.headers[HTTP_ACCEPT], media_types, PAGE_FORM_COUNT);
+    if (form < 0) {
+        response_problem(&request->response, PROBLEM_NOT_ACCEPTABLE,
+                         "Records are to be had as application/x-ndjson, application/json and "
+                         "application/octet-stream. Name one of them in Accept, or leave Accept "
+                         "out.");
         return false;
-    if (strcmp(list, "*") == 0)
-        return true;
-    const char *found = strstr(list, etag);
-    return found && (found == list || strchr("/, \t", found[-1]));
+    }
+    if (encoding && strcmp(encoding, "base64") != 0) {
+        response_problem(&request->response, PROBLEM_BAD_PARAMETER,
+                         "\"encoding\" is \"base64\", or left out: then data is text where it is "
+                         "UTF-8, and in base64 where it is not.");
+        return false;
+    }
+    request->page.form = (enum page_form)form;
+    request->page.base64 = encoding;
+    return true;
 }
 
-static void answer_entry(struct request *request, struct wal *wal, const struct wal_entry *entry)
+/* Where the page begins: "offset", or "at" a time. Answers and returns false if that is not to be
+ * had. */
+static bool read_begin(struct request *request, struct wal *wal)
 {
-    struct response *response = &request->response;
-    struct text body = {0};
-    char etag[ETAG_BYTES];
-    etag_print(etag, wal, entry->offset);
-    /* A 304 is sent without the body, and yet tells its size. */
-    unsigned status = etag_is_listed(request->facts.headers[HTTP_IF_NONE_MATCH], etag) ? 304 : 200;
-    text_add(&body, entry->data, entry->size);
-    response_text(response, status, "application/octet-stream", &body);
-    if (response->status != status)
-        return;
-    response_header(response, "ETag", "%s", etag);
-    response_header(response, "Cache-Control", "private, no-cache");
-}
-
-enum progress answer_record(struct request *request)
-{
-    CLEANUP(held_log_done) struct held_log held = {NULL, NULL};
-    CLEANUP(wal_cursor_closep) struct wal_cursor *cursor = NULL;
-    if (!request_hold_log(request, &held))
-        return PROGRESS_ANSWERED;
-
-    /* A cursor reads from next_offset at most. */
+    const char *offset = target_parameter(&request->target, "offset");
+    const char *at = target_parameter(&request->target, "at");
     struct wal_positions positions;
-    wal_positions(held.wal, &positions);
-    if (request->offset >= positions.committed_offset)
-        return refuse_record(request, held.wal, -ENODATA, NULL);
-
-    struct wal_entry entry = {0};
-    int rc = wal_cursor_open(&cursor, held.wal, request->offset);
-    if (rc == 0)
-        rc = wal_cursor_next(cursor, &entry);
-    if (rc < 0)
-        return refuse_record(request, held.wal, rc, &entry);
-    must(entry.offset == request->offset);
-    answer_entry(request, held.wal, &entry);
-    return PROGRESS_ANSWERED;
-}
-
-/* ---- many records ---- */
-
-/* "offset": a number, "earliest", "latest", or "-N" for the last N. */
-static bool read_begin(struct request *request, struct wal *wal,
-                       const struct wal_positions *positions, uint64_t *ret_begin)
-{
-    const char *value = target_parameter(&request->target, "offset");
-    uint64_t count;
-    *ret_begin = positions->first_offset;
-    if (!value || strcmp(value, "earliest") == 0 || number_parse(value, ret_begin))
+    uint64_t number;
+    wal_positions(wal, &positions);
+    request->page.begin = positions.first_offset;
+    if (at && offset) {
+        response_problem(&request->response, PROBLEM_BAD_PARAMETER,
+                         "\"at\" and \"offset\" both say where to begin. Send one of them.");
+        return false;
+    }
+    if (at) {
+        if (!timestamp_parse(at, &number)) {
+            response_problem(&request->response, PROBLEM_BAD_PARAMETER,
+                             "\"at\" is a time of RFC 3339, such as 2026-11-22T10:00:00Z or "
+                             "2026-11-22T11:00:00.5+01:00, with at most nine digits behind the "
+                             "point.");
+            return false;
+        }
+        int rc = wal_offset_at(wal, number, &request->page.begin);
+        if (rc < 0)
+            request_fail(request, WHEN_READING, rc);
+        return rc == 0;
+    }
+    if (!offset || strcmp(offset, "earliest") == 0 || number_parse(offset, &request->page.begin))
         return true;
-    if (strcmp(value, "latest") == 0) {
-        *ret_begin = positions->committed_offset;
+    if (strcmp(offset, "latest") == 0) {
+        request->page.begin = positions.committed_offset;
         return true;
     }
-    if (value[0] == '-' && number_parse(value + 1, &count) && count > 0) {
-        *ret_begin = wal_offset_of_last(wal, count);
+    if (offset[0] == '-' && number_parse(offset + 1, &number) && number > 0) {
+        request->page.begin = wal_offset_of_last(wal, number);
         return true;
     }
     response_problem(&request->response, PROBLEM_BAD_PARAMETER,
@@ -126,51 +115,122 @@ static bool read_begin(struct request *request, struct wal *wal,
     return false;
 }
 
-/* Adds lines until the page is full or something is in the way. */
-static int read_page(struct wal_cursor *cursor, uint64_t limit, struct text *page,
-                     uint64_t *next_offset, struct wal_entry *ret_entry)
+/* ---- the page ---- */
+
+static void add_frame(struct text *text, const struct wal_entry *entry)
 {
-    for (uint64_t count = 0; count < limit && page->bytes < PAGE_BYTES_MAX; count++) {
+    const struct frame_head head = {
+        .offset_be = htobe64(entry->offset),
+        .timestamp_ns_be = htobe64(entry->timestamp_ns),
+        .bytes_be = htobe32((uint32_t)entry->size),
+    };
+    text_add(text, &head, sizeof(head));
+    text_add(text, entry->data, entry->size);
+}
+
+static void add_record(struct text *text, const struct page_query *query,
+                       const struct wal_entry *entry, bool is_first)
+{
+    switch (query->form) {
+    case PAGE_LINES:
+        json_add_record(text, entry, query->base64);
+        text_add(text, "\n", 1);
+        break;
+    case PAGE_DOCUMENT:
+        if (!is_first)
+            text_add(text, ",", 1);
+        json_add_record(text, entry, query->base64);
+        break;
+    default: add_frame(text, entry); break;
+    }
+}
+
+/* Adds records from query->begin on, until the page is full or something is in the way, which
+ * is returned. */
+static int read_records(struct wal_cursor *cursor, const struct page_query *query,
+                        struct text *page, uint64_t *ret_next, struct wal_entry *ret_entry)
+{
+    size_t begin = page->bytes;
+    *ret_next = query->begin;
+    for (uint64_t count = 0; count < query->limit && !page->failed; count++) {
+        size_t end = page->bytes;
+        if (end - begin >= query->bytes_max)
+            break;
         int rc = wal_cursor_next(cursor, ret_entry);
         if (rc < 0)
             return rc;
-        json_add_record_line(page, ret_entry);
-        *next_offset = ret_entry->offset + 1;
+        add_record(page, query, ret_entry, count == 0);
+        if (count > 0 && page->bytes - begin > query->bytes_max) {
+            page->bytes = end;
+            break;
+        }
+        *ret_next = ret_entry->offset + 1;
     }
     return 0;
+}
+
+static enum progress answer_page(struct request *request, struct wal *wal)
+{
+    CLEANUP(wal_cursor_closep) struct wal_cursor *cursor = NULL;
+    CLEANUP(text_done) struct text page = {0};
+    const struct page_query *query = &request->page;
+    struct wal_positions positions;
+    struct wal_entry entry = {0};
+    uint64_t next = query->begin;
+
+    wal_positions(wal, &positions);
+    if (query->form == PAGE_DOCUMENT)
+        text_format(&page, "{\"records\":[");
+    if (query->begin < positions.committed_offset) {
+        int rc = wal_cursor_open(&cursor, wal, query->begin);
+        if (rc == 0)
+            rc = read_records(cursor, query, &page, &next, &entry);
+        /* What is in the way of the first record is told; behind others the page ends there, and
+         * the next request, which asks on from it, will be told. */
+        if (rc < 0 && rc != -ENODATA && next == query->begin)
+            return request_refuse_record(request, wal, rc, &entry);
+        wal_positions(wal, &positions);
+    }
+    if (query->form == PAGE_DOCUMENT)
+        text_format(&page, "],\"next_offset\":%" PRIu64 "}\n", next);
+    response_text(&request->response, 200, media_types[query->form], &page);
+    if (request->response.status == 200) {
+        request_count_answer(request);
+        response_header(&request->response, "Log-Next-Offset", "%" PRIu64, next);
+        response_header(&request->response, "Log-Committed-Offset", "%" PRIu64,
+                        positions.committed_offset);
+    }
+    return PROGRESS_ANSWERED;
+}
+
+static void finish_page(struct request *request)
+{
+    CLEANUP(held_log_done)
+    struct held_log held = {request->api->config.store, TAKE(request->wal)};
+    if (request->status < 0)
+        request_fail(request, WHEN_OPENING, request->status);
+    else if (request_has_room(request))
+        answer_page(request, held.wal);
 }
 
 enum progress answer_records(struct request *request)
 {
     CLEANUP(held_log_done) struct held_log held = {NULL, NULL};
-    CLEANUP(wal_cursor_closep) struct wal_cursor *cursor = NULL;
-    CLEANUP(text_done) struct text page = {0};
+    struct page_query *query = &request->page;
     struct wal_positions positions;
-    struct wal_entry entry = {0};
-    uint64_t limit, next_offset;
+    uint64_t wait_us;
 
-    if (!request_number(request, "limit", 1, LIMIT_MAX, LIMIT_DEFAULT, &limit) ||
-        !request_hold_log(request, &held))
+    if (!read_form(request) ||
+        !request_number(request, "limit", 1, LIMIT_MAX, LIMIT_DEFAULT, &query->limit) ||
+        !request_number(request, "max_bytes", 1, PAGE_BYTES_MAX, PAGE_BYTES_DEFAULT,
+                        &query->bytes_max) ||
+        !request_patience(request, "wait", 0, &wait_us) || !request_has_room(request) ||
+        !request_hold_log(request, &held) || !read_begin(request, held.wal))
         return PROGRESS_ANSWERED;
+
     wal_positions(held.wal, &positions);
-    if (!read_begin(request, held.wal, &positions, &next_offset))
-        return PROGRESS_ANSWERED;
-
-    if (next_offset < positions.committed_offset) {
-        int rc = wal_cursor_open(&cursor, held.wal, next_offset);
-        if (rc == 0)
-            rc = read_page(cursor, limit, &page, &next_offset, &entry);
-        /* What is in the way of the first record is told; behind others the page ends there, and
-         * the next request, which asks on from it, will be told. */
-        if (rc < 0 && rc != -ENODATA && page.bytes == 0)
-            return refuse_record(request, held.wal, rc, &entry);
-        wal_positions(held.wal, &positions);
-    }
-    response_text(&request->response, 200, "application/x-ndjson", &page);
-    if (request->response.status == 200) {
-        response_header(&request->response, "Log-Next-Offset", "%" PRIu64, next_offset);
-        response_header(&request->response, "Log-Committed-Offset", "%" PRIu64,
-                        positions.committed_offset);
-    }
-    return PROGRESS_ANSWERED;
+    if (query->begin < positions.committed_offset || wait_us == 0 || request->api->draining)
+        return answer_page(request, held.wal);
+    watch_begin(request, TAKE(held.wal), query->begin, wait_us, finish_page);
+    return PROGRESS_WAITING;
 }

@@ -12,6 +12,7 @@
 #include "api/response.h"
 #include "api/snapshot.h"
 #include "api/target.h"
+#include "api/watch.h"
 
 struct request;
 
@@ -47,6 +48,21 @@ struct route {
     uint32_t heeds; /* HEEDS() of conditions and promises that it acts on */
 };
 
+/* How records are written in a page. */
+enum page_form {
+    PAGE_LINES,    /* a JSON object a line */
+    PAGE_DOCUMENT, /* one JSON object */
+    PAGE_FRAMES,   /* binary: see api/records.c */
+    PAGE_FORM_COUNT
+};
+
+/* Which records a request wants, and how. */
+struct page_query {
+    uint64_t begin, limit, bytes_max;
+    enum page_form form;
+    bool base64; /* all data in base64, also what is UTF-8 */
+};
+
 struct request {
     /* Set by request_open(). */
     struct api *api;
@@ -65,9 +81,12 @@ struct request {
     size_t body_bytes;
 
     struct response response;
+    size_t answer_bytes; /* counted in api->answer_bytes until the answer is out */
 
     /* While PROGRESS_WAITING. */
     void (*finish)(struct request *request);
+    struct waiter waiter;
+    struct page_query page;
     struct wal *wal;
     struct wal_handler handler;
     struct wal_token token;
@@ -113,6 +132,10 @@ void request_finish(struct request *request);
  * by its first handler at the latest. */
 void api_log_moved(struct api *api, struct wal *wal);
 
+/* For the transport's loop: resumes the requests that have waited long enough. Returns in how many
+ * microseconds to call it again at the latest; UINT64_MAX: nobody waits. */
+uint64_t api_run_timers(struct api *api);
+
 struct api {
     struct api_config config;
     struct gate_config gate;
@@ -121,6 +144,8 @@ struct api {
     uint64_t started_us; /* of the process, since 1970 */
     uint64_t in_progress, appends_waiting, probes_waiting;
     uint64_t appends_unheard; /* answered already, and not decided yet */
+    uint64_t answer_bytes;    /* of records, on their way to clients */
+    struct watch watch;
     struct api_counters counters;
 };
 
@@ -178,6 +203,25 @@ bool request_hold_log(struct request *request, struct held_log *ret_held);
  * returns false if it is something else. */
 bool request_number(struct request *request, const char *name, uint64_t min, uint64_t max,
                     uint64_t fallback, uint64_t *ret_number);
+
+/* The same for a duration; without the parameter *ret_us is `fallback`. */
+bool request_duration(struct request *request, const char *name, uint64_t fallback,
+                      uint64_t *ret_us);
+
+/* The same for how long to wait: at most as long as any request may. */
+bool request_patience(struct request *request, const char *name, uint64_t fallback,
+                      uint64_t *ret_us);
+
+/* Before records are read for an answer: whether the answers under way leave memory for it. Answers
+ * and returns false if not. */
+bool request_has_room(struct request *request);
+
+/* After that: the answer counts until it is out. */
+void request_count_answer(struct request *request);
+
+/* Answers why a record cannot be had: with what wal_cursor_next() returned and found. */
+enum progress request_refuse_record(struct request *request, struct wal *wal, int error,
+                                    const struct wal_entry *entry);
 
 #define ETAG_BYTES 64
 void etag_print(char ret_etag[ETAG_BYTES], struct wal *wal, uint64_t offset);
