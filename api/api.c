@@ -33,6 +33,8 @@
 
 static const struct route routes[] = {
     GET_ROUTE("/logs", "prefix after limit ", answer_logs),
+    GET_ROUTE("/logs/{log}", "", answer_log_description),
+    {"/logs/{log}", "", answer_log_create, HTTP_PUT, BODY_JSON, true, 0},
     {"/logs/{log}", "ack ", answer_log_append, HTTP_POST, BODY_RECORDS, true,
      HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IDEMPOTENCY_KEY) | HEEDS(HTTP_PRODUCER_ID) |
          HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ)},
@@ -380,7 +382,11 @@ enum begin request_begin(struct request *request, const struct http_head *head, 
 void request_refuse_size(struct request *request)
 {
     response_clear(&request->response);
-    append_refuse_size(request);
+    if (request->route && request->route->body == BODY_JSON)
+        response_problem(&request->response, PROBLEM_DOCUMENT_TOO_LARGE,
+                         "The settings of a log take at most %u bytes of JSON.", JSON_BYTES_MAX);
+    else
+        append_refuse_size(request);
     request->response.close = true;
 }
 

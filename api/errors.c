@@ -24,6 +24,7 @@ static const struct {
          "A name is 1 to 128 of the characters A-Z a-z 0-9 . _ - and begins with a "
          "letter or a digit. Nothing is percent-decoded."},
     [PROBLEM_BAD_PARAMETER] = {400, "bad-parameter", "A query parameter is not acceptable", NULL},
+    [PROBLEM_BAD_SETTINGS] = {400, "bad-settings", "Not settings that a log can have", NULL},
     [PROBLEM_EMPTY_RECORD] = {400, "empty-record", "A record cannot be empty",
                               "Send the record as the body of the request; with curl: "
                               "--data-binary @file"},
@@ -55,6 +56,7 @@ static const struct {
     [PROBLEM_RECORD_TOO_LARGE] = {413, "record-too-large", "The record is too large",
                                   "Split it, or start the service with a larger "
                                   "--max-record-bytes."},
+    [PROBLEM_DOCUMENT_TOO_LARGE] = {413, "document-too-large", "The body is too large", NULL},
     [PROBLEM_TARGET_TOO_LONG] = {414, "target-too-long", "The request target is too long", NULL},
     [PROBLEM_UNSUPPORTED_ENCODING] = {415, "unsupported-encoding",
                                       "The body is encoded in a way this request does not take",

@@ -1,7 +1,7 @@
 /*
- * The only file that knows jansson, and it asks it one thing: whether bytes are UTF-8, and how they
- * look as a JSON string. Names of logs, numbers and our own words need no escaping and are written
- * as they are: receipts are on the hot path.
+ * The only file that knows jansson, and it asks it two things: what a document of settings says, and
+ * whether bytes are UTF-8 and how they look as a JSON string. Names of logs, numbers and our own words
+ * need no escaping and are written as they are: receipts are on the hot path.
  */
 #include "api/json.h"
 
@@ -192,6 +192,83 @@ void json_names_end(struct json_names *names, bool more)
         text_format(names->text, "]}\n");
 }
 
+/* ---- settings ---- */
+
+/* Names what the client sent, without what could not stand in a text for people. */
+static void quote(char ret_quoted[48], const char *string)
+{
+    size_t bytes = strnlen(string, 44);
+    for (size_t i = 0; i < bytes; i++)
+        ret_quoted[i] = string[i] >= ' ' && string[i] <= '~' && string[i] != '"' ? string[i] : '?';
+    strcpy(ret_quoted + bytes, string[bytes] ? "..." : "");
+}
+
+static bool read_durability(const json_t *value, struct settings *settings, char *ret_advice)
+{
+    const char *string = json_string_value(value);
+    if (string && (strcmp(string, "committed") == 0 || strcmp(string, "none") == 0)) {
+        settings->floor_committed = strcmp(string, "committed") == 0;
+        return true;
+    }
+    snprintf(ret_advice, JSON_ADVICE_BYTES,
+             "\"durability\" is \"committed\", which lets no append ask for an answer before it "
+             "is durable, or \"none\", which does.");
+    return false;
+}
+
+static bool read_setting(const char *name, const json_t *value, struct settings *settings,
+                         char *ret_advice)
+{
+    static const char *const later[] = {"retention", "quota", "quotas"};
+    char quoted[48];
+    if (strcmp(name, "durability") == 0)
+        return read_durability(value, settings, ret_advice);
+    for (size_t i = 0; i < ARRAY_SIZE(later); i++) {
+        if (strcmp(name, later[i]) == 0) {
+            snprintf(ret_advice, JSON_ADVICE_BYTES,
+                     "\"%s\" cannot be set yet. Leave it out: a log keeps every record until it is "
+                     "trimmed or deleted, and takes what the disk has room for.",
+                     name);
+            return false;
+        }
+    }
+    quote(quoted, name);
+    snprintf(ret_advice, JSON_ADVICE_BYTES,
+             "\"%s\" is no setting of a log. There is \"durability\". Leave the others out.",
+             quoted);
+    return false;
+}
+
+bool json_read_settings(const char *body, size_t bytes, struct settings *ret_settings,
+                        char ret_advice[JSON_ADVICE_BYTES])
+{
+    *ret_settings = (struct settings){0};
+    if (bytes == 0)
+        return true;
+    json_error_t error;
+    json_t *document = json_loadb(body, bytes, JSON_REJECT_DUPLICATES, &error);
+    if (!document) {
+        bool twice = json_error_code(&error) == json_error_duplicate_key;
+        snprintf(ret_advice, JSON_ADVICE_BYTES,
+                 "The body is not JSON that can be taken: %s at line %d, column %d. Send an object "
+                 "such as {\"durability\":\"committed\"}, or no body for the defaults.",
+                 twice ? "a member is there twice" : "it goes wrong", error.line, error.column);
+        return false;
+    }
+    bool fine = json_is_object(document);
+    if (!fine)
+        snprintf(ret_advice, JSON_ADVICE_BYTES,
+                 "Settings are a JSON object, such as {\"durability\":\"committed\"}.");
+    const char *name;
+    json_t *value;
+    json_object_foreach(document, name, value)
+    {
+        fine = fine && read_setting(name, value, ret_settings, ret_advice);
+    }
+    json_decref(document);
+    return fine;
+}
+
 /* ---- stats ---- */
 
 static void add_latency(struct text *text, const char *name, const struct wal_latency *latency)
@@ -276,6 +353,29 @@ static void add_state(struct text *text, int status)
     add_string(text, "state", state_of(status));
     if (status < 0)
         add_string(text, "error", strerror(-status));
+}
+
+void json_add_log(struct text *text, const struct json_log *log)
+{
+    const struct wal_stats *stats = &log->stats;
+    char created[TIMESTAMP_BYTES];
+    open_object(text);
+    add_string(text, "log", log->name);
+    add_id(text, log->id);
+    if (log->created_ns > 0) {
+        timestamp_print(created, log->created_ns);
+        add_string(text, "created", created);
+    }
+    add_state(text, stats->status);
+    open_member(text, "settings");
+    add_string(text, "durability", log->settings.floor_committed ? "committed" : "none");
+    close_object(text);
+    add_number(text, "first_offset", stats->positions.first_offset);
+    add_number(text, "committed_offset", stats->positions.committed_offset);
+    add_number(text, "next_offset", stats->positions.next_offset);
+    add_number(text, "bytes_on_disk", stats->bytes_on_disk);
+    add_number(text, "segments", stats->segments);
+    text_add(text, "}\n", 2);
 }
 
 static void add_counters(struct text *text, const struct wal_stats *stats)

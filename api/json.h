@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "api/settings.h"
 #include "api/snapshot.h"
 #include "api/text.h"
 #include "wal/store.h"
@@ -56,6 +57,23 @@ struct json_names {
 void json_names_begin(struct json_names *names, struct text *text);
 void json_names_add(struct json_names *names, const char *name);
 void json_names_end(struct json_names *names, bool more);
+
+/* What a log is. */
+struct json_log {
+    const char *name;
+    uint8_t id[16];
+    uint64_t created_ns; /* 0: not known */
+    struct settings settings;
+    struct wal_stats stats;
+};
+
+void json_add_log(struct text *text, const struct json_log *log);
+
+/* Reads the settings of a log; no bytes are the defaults. False: they are not acceptable, and
+ * ret_advice, in ASCII, says why and what to do. */
+#define JSON_ADVICE_BYTES 256
+bool json_read_settings(const char *body, size_t bytes, struct settings *ret_settings,
+                        char ret_advice[JSON_ADVICE_BYTES]);
 
 void json_add_log_stats(struct text *text, const char *log, const uint8_t id[16],
                         const struct wal_stats *stats, const struct store_stats *store);

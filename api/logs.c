@@ -23,11 +23,26 @@ static int list_name(void *context, const char *name)
     return 0;
 }
 
+/* What begins a name is a name itself, and the cursor is one. */
+static bool is_name_or_empty(struct request *request, const char *parameter, const char *value)
+{
+    if (!value || !*value || store_name_is_valid(value))
+        return true;
+    response_problem(&request->response, PROBLEM_BAD_PARAMETER,
+                     "\"%s\" is a name of a log or the beginning of one: at most 128 of the "
+                     "characters A-Z a-z 0-9 . _ -, of which the first is a letter or a digit. "
+                     "Nothing is percent-decoded.",
+                     parameter);
+    return false;
+}
+
 enum progress answer_logs(struct request *request)
 {
     const char *prefix = target_parameter(&request->target, "prefix");
     const char *after = target_parameter(&request->target, "after");
     struct listing listing;
+    if (!is_name_or_empty(request, "prefix", prefix) || !is_name_or_empty(request, "after", after))
+        return PROGRESS_ANSWERED;
     if (!request_number(request, "limit", 1, NAMES_MAX, NAMES_DEFAULT, &listing.limit))
         return PROGRESS_ANSWERED;
 

@@ -174,7 +174,9 @@ void append_refuse_size(struct request *request);
 
 /* One for each route. */
 enum progress answer_log_append(struct request *request);
+enum progress answer_log_create(struct request *request);
 enum progress answer_log_delete(struct request *request);
+enum progress answer_log_description(struct request *request);
 enum progress answer_log_offsets(struct request *request);
 enum progress answer_log_stats(struct request *request);
 enum progress answer_log_sync(struct request *request);

@@ -156,7 +156,7 @@ stop
 
 # The headers of GET, the length of its body included, and no body.
 start
-for path in /logs '/logs?prefix=p' /logs/pages/offsets '/logs/pages/offsets?wait_for=1' \
+for path in /logs '/logs?prefix=p' /logs/pages /logs/pages/offsets '/logs/pages/offsets?wait_for=1' \
     /logs/pages/records '/logs/pages/records?offset=2&encoding=base64' '/logs/pages/records?offset=5' \
     '/logs/pages/records?offset=5&wait=10ms' /logs/pages/records/4; do
     for accept in application/x-ndjson application/json application/octet-stream; do

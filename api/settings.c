@@ -1,0 +1,111 @@
+/*
+ * PUT /logs/{log}: makes a log with settings. They are part of its first frame, so that there is no
+ * moment at which it stands without them, and they do not change afterwards.
+ *
+ * GET /logs/{log}: what the log is.
+ */
+#include "api/settings.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "api/errors.h"
+#include "api/json.h"
+#include "api/request.h"
+#include "wal/base.h"
+
+/* In the log's state. */
+#define DURABILITY_KEY "s:durability"
+#define DURABILITY_COMMITTED "committed"
+
+void settings_get(struct wal *wal, struct settings *ret_settings)
+{
+    char value[sizeof(DURABILITY_COMMITTED)];
+    size_t bytes;
+    int rc = wal_state_get(wal, DURABILITY_KEY, strlen(DURABILITY_KEY), value, sizeof(value),
+                           &bytes, NULL);
+    *ret_settings = (struct settings){
+        .floor_committed = rc == 0 && bytes == strlen(DURABILITY_COMMITTED) &&
+                           memcmp(value, DURABILITY_COMMITTED, bytes) == 0,
+    };
+}
+
+static void describe(struct request *request, struct wal *wal, unsigned status)
+{
+    struct json_log log = {.name = request->log, .created_ns = wal_created_ns(wal)};
+    struct text body = {0};
+    wal_id(wal, log.id);
+    wal_stats(wal, &log.stats);
+    settings_get(wal, &log.settings);
+    json_add_log(&body, &log);
+    response_text(&request->response, status, "application/json", &body);
+}
+
+enum progress answer_log_description(struct request *request)
+{
+    CLEANUP(held_log_done) struct held_log held = {NULL, NULL};
+    if (request_hold_log(request, &held))
+        describe(request, held.wal, 200);
+    return PROGRESS_ANSWERED;
+}
+
+static const char *durability_of(const struct settings *settings)
+{
+    return settings->floor_committed ? DURABILITY_COMMITTED : "none";
+}
+
+/* The log stands already: that is fine if it is what the client wants. */
+static void answer_standing(struct request *request, struct wal *wal, const struct settings *wanted)
+{
+    struct settings settings;
+    settings_get(wal, &settings);
+    if (settings.floor_committed == wanted->floor_committed) {
+        describe(request, wal, 200);
+        return;
+    }
+    response_problem(&request->response, PROBLEM_CONFLICT,
+                     "The log stands, with \"durability\":\"%s\" where this request wants \"%s\". "
+                     "Settings do not change: use the log as it is, or make one of another name.",
+                     durability_of(&settings), durability_of(wanted));
+}
+
+/* Sleeps until the log is durable, as the first append to it would. */
+static int create(struct request *request, const struct settings *settings, struct wal **ret_wal)
+{
+    const struct wal_state_update floor = {
+        .key = DURABILITY_KEY,
+        .key_bytes = strlen(DURABILITY_KEY),
+        .value = DURABILITY_COMMITTED,
+        .value_bytes = strlen(DURABILITY_COMMITTED),
+    };
+    return store_create(request->api->config.store, request->log, &floor,
+                        settings->floor_committed ? 1 : 0, ret_wal);
+}
+
+enum progress answer_log_create(struct request *request)
+{
+    CLEANUP(held_log_done) struct held_log held = {request->api->config.store, NULL};
+    struct settings wanted = {0};
+    char advice[JSON_ADVICE_BYTES];
+    if (!json_read_settings(request->body, request->body_bytes, &wanted, advice)) {
+        response_problem(&request->response, PROBLEM_BAD_SETTINGS, "%s", advice);
+        return PROGRESS_ANSWERED;
+    }
+    int rc = store_get(held.store, request->log, false, &held.wal);
+    if (rc == 0) {
+        answer_standing(request, held.wal, &wanted);
+        return PROGRESS_ANSWERED;
+    }
+    if (rc == -ENOENT)
+        rc = create(request, &wanted, &held.wal);
+    if (rc < 0)
+        return request_fail(request, WHEN_OPENING, rc);
+    describe(request, held.wal, 201);
+    if (request->response.status != 201) {
+        /* No memory to describe it, but it has been made: that much has to be true. */
+        response_clear(&request->response);
+        request->response.status = 201;
+    }
+    response_header(&request->response, "Location", "/logs/%s", request->log);
+    return PROGRESS_ANSWERED;
+}

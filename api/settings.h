@@ -1,0 +1,16 @@
+/* What a log can be told about itself when it is made, and tells of itself. */
+#ifndef API_SETTINGS_H
+#define API_SETTINGS_H
+
+#include <stdbool.h>
+
+struct wal;
+
+struct settings {
+    bool floor_committed; /* no append may be answered before it is durable */
+};
+
+/* Kept in the log's own state. A log that was made without settings has the defaults: all zero. */
+void settings_get(struct wal *wal, struct settings *ret_settings);
+
+#endif
