@@ -15,7 +15,7 @@ wait_until_waiting()
         [ "$(member requests_in_progress)" -ne $(($1 + 1)) ] || return 0
         sleep 0.05
     done
-    die "$(member requests_in_progress) requests, wanted $1 to wait"
+    die "$(($(member requests_in_progress) - 1)) requests wait, wanted $1"
 }
 
 # later NAME ARGUMENT...: a request in the background; its answer goes to $work/NAME.
