@@ -222,4 +222,15 @@ for i in $(seq 20); do
 done
 answered stopped-offsets 200
 expect_member committed_offset 1
+
+# Nobody waits longer than the service lets them, whatever they ask for, or if they say nothing.
+start
+later capped "$url/logs/tail/records?offset=latest&wait=1h"
+later capped-offsets "$url/logs/tail/offsets?wait_for=99"
+all_answered
+answered capped 200
+expect_header Log-Next-Offset 1
+answered capped-offsets 200
+expect_member committed_offset 1
+stop
 passed
