@@ -197,10 +197,11 @@ void json_names_end(struct json_names *names, bool more)
 /* Names what the client sent, without what could not stand in a text for people. */
 static void quote(char ret_quoted[48], const char *string)
 {
-    size_t bytes = strnlen(string, 44);
-    for (size_t i = 0; i < bytes; i++)
-        ret_quoted[i] = string[i] >= ' ' && string[i] <= '~' && string[i] != '"' ? string[i] : '?';
-    strcpy(ret_quoted + bytes, string[bytes] ? "..." : "");
+    int bytes = snprintf(ret_quoted, 48, "%.44s%s", string, strlen(string) > 44 ? "..." : "");
+    for (int i = 0; i < bytes; i++) {
+        if (ret_quoted[i] < ' ' || ret_quoted[i] > '~' || ret_quoted[i] == '"')
+            ret_quoted[i] = '?';
+    }
 }
 
 static bool read_durability(const json_t *value, struct settings *settings, char *ret_advice)

@@ -14,6 +14,7 @@
     "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 #define NS_PER_SECOND UINT64_C(1000000000)
+#define SECONDS_PER_DAY INT64_C(86400)
 
 static const char *skip_space(const char *text)
 {
@@ -238,7 +239,8 @@ static bool read_zone(const char *text, int64_t *ret_seconds)
     const char *end = read_fields(text + 1, "00:00", fields);
     if (!end || *end || fields[0] > 23 || fields[1] > 59)
         return false;
-    *ret_seconds = (fields[0] * 60 + fields[1]) * (*text == '-' ? -60 : 60);
+    int minutes = fields[0] * 60 + fields[1];
+    *ret_seconds = (int64_t)(*text == '-' ? -minutes : minutes) * 60;
     return true;
 }
 
@@ -263,7 +265,7 @@ bool timestamp_parse(const char *text, uint64_t *ret_ns)
                     .tm_min = field[4],
                     .tm_sec = field[5]};
     int64_t seconds = (int64_t)timegm(&tm) - zone_seconds;
-    if (field[5] == 60 && seconds % (24 * 60 * 60) != 0)
+    if (field[5] == 60 && seconds % SECONDS_PER_DAY != 0)
         return false; /* a leap second is the last one of a day of UTC */
     if (seconds < 0)
         *ret_ns = 0;

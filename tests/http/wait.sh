@@ -206,6 +206,31 @@ expect 200 -d three "$url/logs/other"
 all_answered
 answered kept 200
 
+# Readers, writers and somebody who deletes, all on the same two logs: every request has its answer,
+# and nobody is left over.
+churn()
+{
+    local client=$1 log=$url/logs/churn-$(($1 % 2)) statuses
+    case $((client % 9)) in
+    0) statuses='204\|404' && set -- -X DELETE "$log" ;;
+    [1-4]) statuses='200\|404' && set -- "$log/records?offset=latest&wait=200ms" ;;
+    5) statuses='200\|404' && set -- "$log/offsets?wait_for=7&timeout=100ms" ;;
+    *) statuses='200\|503' && set -- -d x "$log" ;;
+    esac
+    for _ in $(seq 12); do
+        curl -sS --max-time 60 -o /dev/null -w '%{http_code}\n' "$@"
+    done | grep -vx "$statuses"
+}
+for client in $(seq 36); do
+    churn "$client" &
+    clients="${clients-} $!"
+done >"$work/unexpected" 2>&1
+# shellcheck disable=SC2086
+wait $clients || true
+clients=''
+[ ! -s "$work/unexpected" ] || die "in the churn: $(sort "$work/unexpected" | uniq -c)"
+wait_until_waiting 0
+
 # A stop answers all who wait, at once and whole: one that forgot them would end by a signal.
 for i in $(seq 20); do
     later "stopped-$i" "$tail?offset=latest&wait=30s"
