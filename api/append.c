@@ -388,10 +388,10 @@ static bool is_expected(const struct request *request, uint64_t next_offset)
         return true;
     char etag[ETAG_BYTES];
     etag_print(etag, request->wal, next_offset);
-    if (etag_list_has(list, etag))
+    if (etag_list_has(list, etag, ETAG_STRONG))
         return true;
     snprintf(etag, sizeof(etag), "\"%" PRIu64 "\"", next_offset);
-    return etag_list_has(list, etag);
+    return etag_list_has(list, etag, ETAG_STRONG);
 }
 
 /* True: append it. Else it is answered, or will be: *ret_progress. */

@@ -49,16 +49,19 @@ bool etag_list_is_valid(const char *list)
     return false;
 }
 
-bool etag_list_has(const char *list, const char *etag)
+bool etag_list_has(const char *list, const char *etag, enum etag_comparison comparison)
 {
-    const char *tag;
-    size_t bytes;
-    bool weak;
-    while (take_tag(&list, &tag, &bytes, &weak)) {
-        if (!weak && bytes == strlen(etag) && memcmp(tag, etag, bytes) == 0)
+    while (*(list += strspn(list, " \t,"))) {
+        const char *tag;
+        size_t bytes;
+        bool weak;
+        if (!take_tag(&list, &tag, &bytes, &weak))
+            return false;
+        if ((!weak || comparison == ETAG_WEAK) && bytes == strlen(etag) &&
+            memcmp(tag, etag, bytes) == 0)
             return true;
-        if (*list == ',')
-            list++;
+        if (*list && *list != ',')
+            return false;
     }
     return false;
 }

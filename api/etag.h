@@ -1,4 +1,4 @@
-/* Lists of entity tags, as If-Match has them (RFC 9110, 8.8.3 and 13.1.1). */
+/* Lists of entity tags, as If-Match and If-None-Match have them (RFC 9110, 8.8.3, 13.1.1, 13.1.2). */
 #ifndef API_ETAG_H
 #define API_ETAG_H
 
@@ -9,8 +9,9 @@ bool etag_list_is_valid(const char *list);
 
 bool etag_list_is_any(const char *list); /* "*" */
 
-/* Whether a valid list has this tag, given with its quotes. The comparison is the strong one: a
- * weak tag is never the same. */
-bool etag_list_has(const char *list, const char *etag);
+/* Whether a list has this tag, given with its quotes; it is read up to where it is malformed. The
+ * weak comparison takes W/"a" for "a", the strong one never. */
+enum etag_comparison { ETAG_STRONG, ETAG_WEAK };
+bool etag_list_has(const char *list, const char *etag, enum etag_comparison comparison);
 
 #endif

@@ -327,26 +327,3 @@ enum range range_parse(const char *range, uint64_t bytes, uint64_t *ret_begin, u
     *ret_end = has_last && last < bytes ? last + 1 : bytes;
     return RANGE_PART;
 }
-
-/* ---- entity tags ---- */
-
-bool etag_is_listed(const char *list, const char *etag, bool weak)
-{
-    size_t etag_bytes = strlen(etag);
-    if (strcmp(list, "*") == 0)
-        return true;
-    while (*(list += strspn(list, " \t,"))) {
-        bool is_weak = strncmp(list, "W/", 2) == 0;
-        const char *tag = is_weak ? list + 2 : list;
-        const char *close = *tag == '"' ? strchr(tag + 1, '"') : NULL;
-        if (!close)
-            return false;
-        size_t bytes = (size_t)(close + 1 - tag);
-        if (bytes == etag_bytes && memcmp(tag, etag, bytes) == 0 && (weak || !is_weak))
-            return true;
-        list = skip_space(close + 1);
-        if (*list && *list != ',')
-            return false;
-    }
-    return false;
-}

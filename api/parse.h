@@ -1,6 +1,6 @@
 /*
- * The small languages of headers and parameters: what a client accepts, times, durations, ranges,
- * lists of entity tags. Pure functions of text.
+ * The small languages of headers and parameters: what a client accepts, times, durations, ranges.
+ * Pure functions of text.
  */
 #ifndef API_PARSE_H
 #define API_PARSE_H
@@ -35,10 +35,5 @@ enum range {
 /* A value of Range (NULL: none) for something of `bytes` bytes (RFC 9110, 14.1.2). With RANGE_PART
  * the bytes [*ret_begin, *ret_end) are asked for: at least one. */
 enum range range_parse(const char *range, uint64_t bytes, uint64_t *ret_begin, uint64_t *ret_end);
-
-/* Whether a value of If-Match or If-None-Match, "*" or a list, has this entity tag (RFC 9110, 8.8.3).
- * The weak comparison takes W/"a" for "a", the strong one never. A list is read up to where it is
- * malformed. */
-bool etag_is_listed(const char *list, const char *etag, bool weak);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "api/errors.h"
+#include "api/etag.h"
 #include "api/parse.h"
 #include "api/request.h"
 #include "wal/base.h"
@@ -98,20 +99,25 @@ static void answer_bytes(struct request *request, unsigned status, const char *e
                         end - 1, entry->size);
 }
 
+static bool is_listed(const char *list, const char *etag, enum etag_comparison comparison)
+{
+    return etag_list_is_any(list) || etag_list_has(list, etag, comparison);
+}
+
 static void answer_entry(struct request *request, struct wal *wal, const struct wal_entry *entry)
 {
     const char *const *headers = request->facts.headers;
     uint64_t begin = 0, end = entry->size;
     char etag[ETAG_BYTES];
     etag_print(etag, wal, entry->offset);
-    if (headers[HTTP_IF_MATCH] && !etag_is_listed(headers[HTTP_IF_MATCH], etag, false)) {
+    if (headers[HTTP_IF_MATCH] && !is_listed(headers[HTTP_IF_MATCH], etag, ETAG_STRONG)) {
         response_problem(&request->response, PROBLEM_PRECONDITION,
                          "The record's entity tag is in the ETag header and not in your If-Match: "
                          "the log was deleted and made anew, or the tag is of another record.");
         add_validators(&request->response, etag);
         return;
     }
-    if (headers[HTTP_IF_NONE_MATCH] && etag_is_listed(headers[HTTP_IF_NONE_MATCH], etag, true)) {
+    if (headers[HTTP_IF_NONE_MATCH] && is_listed(headers[HTTP_IF_NONE_MATCH], etag, ETAG_WEAK)) {
         answer_bytes(request, 304, etag, entry, begin, end);
         return;
     }
