@@ -62,6 +62,14 @@ expect 201 -X PUT -H 'Content-Type: application/json; charset=utf-8' -d '{}' "$u
 expect 201 -X PUT -H 'Transfer-Encoding: chunked' -d '{"durability":"committed"}' "$url/logs/chunked"
 expect_member durability committed
 
+# The floor is heeded: no append to it is answered before it is durable.
+expect 409 -d x "$url/logs/floor?ack=none"
+expect_problem durability-floor
+expect 202 -d x "$url/logs/plain?ack=none"
+expect 200 -d x "$url/logs/chunked?ack=committed"
+expect 200 "$url/logs/floor"
+expect_member next_offset 0
+
 # An append makes a log with the defaults.
 expect 200 -d hello "$url/logs/appended"
 expect 200 "$url/logs/appended"
@@ -136,8 +144,11 @@ expect 200 -d one "$url/logs/plain"
 expect 200 -d two "$url/logs/plain"
 expect 200 -I "$url/logs/plain"
 expect 200 "$url/logs/plain"
-expect_member committed_offset 2
-expect_member next_offset 2
+expect_member committed_offset 3
+expect_member next_offset 3
+expect 200 -X POST "$url/logs/plain/trim?before=2"
+expect 200 "$url/logs/plain"
+expect_member first_offset 2
 
 # ---- the list ----
 

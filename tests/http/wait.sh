@@ -119,6 +119,36 @@ expect_member committed_offset 4
 answered elsewhere 200
 [ "$(member data)" = two ] || die "the other log's record: $(cat "$work/body")"
 
+# A batch wakes all who wait for any of its records. A trim wakes nobody, and what it took is told at
+# once, however long the client would wait. An append that nobody waited for can be waited for here.
+later batch-first "$url/logs/batch/records?offset=1&wait=30s"
+expect 404 "$url/logs/batch/offsets" # not made by a reader
+all_answered
+answered batch-first 404
+expect 200 -d zero "$url/logs/batch"
+later batch-first "$url/logs/batch/records?offset=1&wait=30s"
+later batch-last "$url/logs/batch/records?offset=3&wait=30s"
+later behind "$url/logs/batch/records?offset=4&wait=30s"
+wait_until_waiting 3
+expect 200 -X POST "$url/logs/batch/trim?before=1"
+wait_until_waiting 3
+printf 'one\ntwo\nthree\n' |
+    expect 200 -H 'Content-Type: application/x-ndjson' --data-binary @- "$url/logs/batch"
+wait_until_waiting 1
+expect 202 -d four "$url/logs/batch?ack=none"
+expect 200 "$url/logs/batch/offsets?wait_for=$(member next_offset)&timeout=30s"
+expect_member committed_offset 5
+all_answered
+answered batch-first 200
+expect_header Log-Next-Offset 4
+answered batch-last 200
+[ "$(member data)" = three ] || die "the last of a batch: $(cat "$work/body")"
+answered behind 200
+[ "$(member data)" = four ] || die "behind the batch: $(cat "$work/body")"
+expect 410 "$url/logs/batch/records?offset=0&wait=30s"
+expect_problem trimmed
+expect_member first_offset 1
+
 # Reader and writer hand in hand: each record comes, once and in order.
 (
     for i in $(seq 100); do
