@@ -279,7 +279,7 @@ answered stopped-offsets 200
 expect_member committed_offset 1
 
 # Nobody waits longer than the service lets them, whatever they ask for, or if they say nothing.
-start
+start --long-poll-timeout 1s
 later capped "$url/logs/tail/records?offset=latest&wait=1h"
 later capped-offsets "$url/logs/tail/offsets?wait_for=99"
 all_answered
