@@ -61,6 +61,10 @@
 /* An answer of this size goes into the buffers of the kernel, whether or not the client takes it. */
 #define SMALL_ANSWER_BYTES (16u << 10)
 
+/* What each body may hold in any case. Bodies that are never finished can use up what all may hold
+ * together, and small ones must get past them. */
+#define OWN_BODY_BYTES (16u << 10)
+
 /* What is read of a body after it has been refused, in the hope of its end. */
 #define REFUSED_BODY_BYTES_MAX (4u << 20)
 
@@ -168,9 +172,15 @@ static struct link *link_of(struct MHD_Connection *connection)
     return info ? info->socket_context : NULL;
 }
 
+/* What a body of this capacity takes of that which all may hold together. */
+static size_t shared_bytes(size_t capacity)
+{
+    return capacity > OWN_BODY_BYTES ? capacity - OWN_BODY_BYTES : 0;
+}
+
 static void drop_body(struct exchange *exchange)
 {
-    exchange->mhd->body_bytes -= exchange->body_capacity;
+    exchange->mhd->body_bytes -= shared_bytes(exchange->body_capacity);
     exchange->body_capacity = 0;
     free(TAKE(exchange->body));
 }
@@ -428,9 +438,9 @@ static bool make_room(struct exchange *exchange, size_t bytes)
     uint64_t left = mhd->body_bytes_total - mhd->body_bytes;
     size_t capacity = (size_t)min_u64(max_u64(wanted, 2 * (uint64_t)exchange->body_capacity),
                                       request->body_bytes_max);
-    if (capacity - exchange->body_capacity > left) /* no more than it needs then */
-        capacity = wanted;
-    size_t more = capacity - exchange->body_capacity;
+    if (shared_bytes(capacity) - shared_bytes(exchange->body_capacity) > left)
+        capacity = wanted; /* no more than it needs then */
+    size_t more = shared_bytes(capacity) - shared_bytes(exchange->body_capacity);
     char *body = more <= left ? realloc(exchange->body, capacity) : NULL;
     if (!body) {
         request_refuse_memory(request);

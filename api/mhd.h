@@ -15,7 +15,7 @@ struct mhd_config {
     int listen_fd;            /* listening, non-blocking; to be left to this struct from now on */
     unsigned connections_max; /* further ones wait in the backlog until one is closed */
     uint32_t header_bytes_max;
-    uint64_t body_bytes_total; /* of all bodies at a time; beyond it 503 */
+    uint64_t body_bytes_total; /* of all bodies at a time, but for 16 KiB each; beyond it 503 */
     uint64_t
         answer_bytes_total; /* of all answers that are being taken; beyond it reading gets 503 */
 
