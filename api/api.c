@@ -396,6 +396,11 @@ void request_refuse_memory(struct request *request)
     response_problem(&request->response, PROBLEM_NO_MEMORY, NULL);
 }
 
+bool request_takes_long(const struct request *request)
+{
+    return request->route->answer == answer_records;
+}
+
 enum progress request_answer(struct request *request)
 {
     must(request->response.status == 0);

@@ -61,6 +61,9 @@
 /* An answer of this size goes into the buffers of the kernel, whether or not the client takes it. */
 #define SMALL_ANSWER_BYTES (16u << 10)
 
+/* How long a turn of mhd_run() goes on beginning answers that take long. */
+#define TURN_US 5000
+
 /* What each body may hold in any case. Bodies that are never finished can use up what all may hold
  * together, and small ones must get past them. */
 #define OWN_BODY_BYTES (16u << 10)
@@ -71,6 +74,7 @@
 enum stage {
     STAGE_HEAD,     /* the target is known, the headers are not */
     STAGE_BODY,     /* collecting the body */
+    STAGE_PUT_OFF,  /* suspended until there is time for it */
     STAGE_SWALLOW,  /* the response is there, and waits for the body to pass */
     STAGE_WAITING,  /* suspended */
     STAGE_DECIDED,  /* to be resumed, or resumed and to be finished */
@@ -93,6 +97,8 @@ struct exchange {
     struct MHD_Connection *connection;
     enum stage stage;
     struct exchange *next_decided;
+    struct exchange *next_put_off;
+    bool has_waited; /* having been put off, it is answered */
 
     char *body;
     size_t body_capacity;
@@ -117,6 +123,9 @@ struct mhd {
     uint64_t wait_us; /* what mhd_run() returned last */
 
     struct exchange *decided, **decided_end; /* in the order of decision */
+
+    uint64_t turn_end_us;
+    struct exchange *put_off, **put_off_end; /* in the order of arrival */
 };
 
 /* ---- suspending and resuming ---- */
@@ -153,6 +162,41 @@ static void resume_decided(struct mhd *mhd)
         MHD_resume_connection(exchange->connection);
         exchange = next;
     }
+}
+
+/* ---- taking turns ---- */
+
+/* A page takes milliseconds to make, and the library comes with all requests that have arrived,
+ * be it hundreds, before the committer has its turn. What there is no time for waits, so that those
+ * who append do not wait for all who read. */
+static bool put_off(struct exchange *exchange)
+{
+    struct mhd *mhd = exchange->mhd;
+    if (!request_takes_long(&exchange->request) || exchange->has_waited ||
+        (!mhd->put_off && api_now_us() < mhd->turn_end_us))
+        return false;
+    exchange->stage = STAGE_PUT_OFF;
+    exchange->next_put_off = NULL;
+    *mhd->put_off_end = exchange;
+    mhd->put_off_end = &exchange->next_put_off;
+    mhd->suspended++;
+    deadline_clear(&mhd->deadlines, &exchange->link->deadline);
+    MHD_suspend_connection(exchange->connection);
+    return true;
+}
+
+static void resume_put_off(struct mhd *mhd)
+{
+    struct exchange *exchange = mhd->put_off;
+    if (!exchange || api_now_us() >= mhd->turn_end_us)
+        return;
+    mhd->put_off = exchange->next_put_off;
+    if (!mhd->put_off)
+        mhd->put_off_end = &mhd->put_off;
+    exchange->stage = STAGE_BODY;
+    exchange->has_waited = true;
+    mhd->suspended--;
+    MHD_resume_connection(exchange->connection);
 }
 
 /* ---- the life of an exchange ---- */
@@ -485,6 +529,8 @@ static enum MHD_Result serve(void *argument, struct MHD_Connection *connection, 
     }
     switch (exchange->stage) {
     case STAGE_BODY:
+        if (put_off(exchange))
+            return MHD_YES;
         exchange->request.body = exchange->body;
         if (request_answer(&exchange->request) == PROGRESS_WAITING)
             return MHD_YES;
@@ -537,6 +583,7 @@ int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *
                    },
                    api_now_us());
     mhd->decided_end = &mhd->decided;
+    mhd->put_off_end = &mhd->put_off;
     mhd->daemon = start_daemon(mhd, config);
     if (!mhd->daemon) { /* which has closed the socket or not, depending on the reason */
         free(mhd);
@@ -565,10 +612,13 @@ uint64_t mhd_run(struct mhd *mhd)
 {
     bool pending = true;
 
-    deadlines_look(&mhd->deadlines, api_now_us(), mhd->wait_us);
+    uint64_t now_us = api_now_us();
+    mhd->turn_end_us = now_us + TURN_US;
+    deadlines_look(&mhd->deadlines, now_us, mhd->wait_us);
     resume_decided(mhd);
     for (int round = 0; round < ROUNDS_MAX && pending; round++) {
         mhd->vacancy = false;
+        resume_put_off(mhd);
         must(MHD_run(mhd->daemon) == MHD_YES);
         pending = is_pending(mhd);
     }
@@ -578,8 +628,8 @@ uint64_t mhd_run(struct mhd *mhd)
     /* What is decided already was refused at once, or has waited long enough, or was decided by a
      * deletion that did the committer's work. */
     uint64_t timer_us = api_run_timers(mhd->api);
-    mhd->wait_us =
-        pending || mhd->decided ? 0 : min_u64(deadlines_wait_us(&mhd->deadlines), timer_us);
+    bool waits = !pending && !mhd->decided && !mhd->put_off;
+    mhd->wait_us = waits ? min_u64(deadlines_wait_us(&mhd->deadlines), timer_us) : 0;
     return mhd->wait_us;
 }
 

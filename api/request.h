@@ -120,6 +120,9 @@ void request_refuse_size(struct request *request);
 /* There is no memory for the body. */
 void request_refuse_memory(struct request *request);
 
+/* Whether making the answer takes so long that others should not wait for many of its kind. */
+bool request_takes_long(const struct request *request);
+
 /* The body is there. */
 enum progress request_answer(struct request *request);
 
