@@ -22,10 +22,6 @@
 /* A document of settings. */
 #define JSON_BYTES_MAX (64u << 10)
 
-/* Records that clients have asked for and not taken yet, all together: who never reads what he asked
- * for costs the others nothing but room in here. */
-#define ANSWER_BYTES_TOTAL (256u << 20)
-
 #define GET_ROUTE(path, parameters, answer)                                                        \
     {                                                                                              \
         path, parameters, answer, HTTP_GET, BODY_NONE, false, 0                                    \
@@ -348,7 +344,6 @@ void request_close(struct request *request)
     must(!request->wal);
     count_answer(&request->api->counters, request);
     response_clear(&request->response);
-    request->api->answer_bytes -= request->answer_bytes;
     request->api->in_progress--;
 }
 
@@ -486,20 +481,6 @@ bool request_patience(struct request *request, const char *name, uint64_t fallba
         return false;
     *ret_us = min_u64(*ret_us, request->api->config.long_poll_max_us);
     return true;
-}
-
-bool request_has_room(struct request *request)
-{
-    if (request->api->answer_bytes < ANSWER_BYTES_TOTAL)
-        return true;
-    response_problem(&request->response, PROBLEM_NO_MEMORY, NULL);
-    return false;
-}
-
-void request_count_answer(struct request *request)
-{
-    request->answer_bytes = request->response.body_bytes;
-    request->api->answer_bytes += request->answer_bytes;
 }
 
 /* New each time a log is made, so that nothing of a deleted log passes for its successor's. */

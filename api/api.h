@@ -44,9 +44,6 @@ struct api_config {
     void *context;
 };
 
-#define API_SPACE_FLOOR_BYTES_DEFAULT (UINT64_C(64) << 20)
-#define API_METRICS_LOGS_MAX_DEFAULT 1000
-
 /* Errors: -ENOMEM. */
 int api_new(struct api **ret_api, const struct api_config *config);
 void api_free(struct api *api); /* NULL is fine; no request may be left */

@@ -89,7 +89,6 @@ static void answer_bytes(struct request *request, unsigned status, const char *e
     response_text(response, status, "application/octet-stream", &body);
     if (response->status != status)
         return;
-    request_count_answer(request);
     timestamp_print(timestamp, entry->timestamp_ns);
     add_validators(response, etag);
     response_header(response, "Log-Timestamp", "%s", timestamp);
@@ -132,7 +131,7 @@ enum progress answer_record(struct request *request)
 {
     CLEANUP(held_log_done) struct held_log held = {NULL, NULL};
     CLEANUP(wal_cursor_closep) struct wal_cursor *cursor = NULL;
-    if (!request_has_room(request) || !request_hold_log(request, &held))
+    if (!request_hold_log(request, &held))
         return PROGRESS_ANSWERED;
 
     /* A cursor reads from next_offset at most. */

@@ -195,7 +195,6 @@ static enum progress answer_page(struct request *request, struct wal *wal)
         text_format(&page, "],\"next_offset\":%" PRIu64 "}\n", next);
     response_text(&request->response, 200, media_types[query->form], &page);
     if (request->response.status == 200) {
-        request_count_answer(request);
         response_header(&request->response, "Log-Next-Offset", "%" PRIu64, next);
         response_header(&request->response, "Log-Committed-Offset", "%" PRIu64,
                         positions.committed_offset);
@@ -209,7 +208,7 @@ static void finish_page(struct request *request)
     struct held_log held = {request->api->config.store, TAKE(request->wal)};
     if (request->status < 0)
         request_fail(request, WHEN_OPENING, request->status);
-    else if (request_has_room(request))
+    else
         answer_page(request, held.wal);
 }
 
@@ -224,8 +223,8 @@ enum progress answer_records(struct request *request)
         !request_number(request, "limit", 1, LIMIT_MAX, LIMIT_DEFAULT, &query->limit) ||
         !request_number(request, "max_bytes", 1, PAGE_BYTES_MAX, PAGE_BYTES_DEFAULT,
                         &query->bytes_max) ||
-        !request_patience(request, "wait", 0, &wait_us) || !request_has_room(request) ||
-        !request_hold_log(request, &held) || !read_begin(request, held.wal))
+        !request_patience(request, "wait", 0, &wait_us) || !request_hold_log(request, &held) ||
+        !read_begin(request, held.wal))
         return PROGRESS_ANSWERED;
 
     wal_positions(held.wal, &positions);

@@ -81,7 +81,6 @@ struct request {
     size_t body_bytes;
 
     struct response response;
-    size_t answer_bytes; /* counted in api->answer_bytes until the answer is out */
 
     /* While PROGRESS_WAITING. */
     void (*finish)(struct request *request);
@@ -147,7 +146,6 @@ struct api {
     uint64_t started_us; /* of the process, since 1970 */
     uint64_t in_progress, appends_waiting, probes_waiting;
     uint64_t appends_unheard; /* answered already, and not decided yet */
-    uint64_t answer_bytes;    /* of records, on their way to clients */
     struct watch watch;
     struct api_counters counters;
 };
@@ -216,13 +214,6 @@ bool request_duration(struct request *request, const char *name, uint64_t fallba
 /* The same for how long to wait: at most as long as any request may. */
 bool request_patience(struct request *request, const char *name, uint64_t fallback,
                       uint64_t *ret_us);
-
-/* Before records are read for an answer: whether the answers under way leave memory for it. Answers
- * and returns false if not. */
-bool request_has_room(struct request *request);
-
-/* After that: the answer counts until it is out. */
-void request_count_answer(struct request *request);
 
 /* Answers why a record cannot be had: with what wal_cursor_next() returned and found. */
 enum progress request_refuse_record(struct request *request, struct wal *wal, int error,

@@ -39,6 +39,7 @@ struct config {
     uint64_t long_poll_timeout_us, shutdown_timeout_us;
     uint64_t body_memory_bytes, answer_memory_bytes;
     uint64_t queue_bytes_max, queue_memory_bytes;
+    uint64_t space_floor_bytes, metrics_logs_max;
     uint64_t logs_max;
     uint64_t batch_delay_us;
     uint64_t segment_bytes;

@@ -76,6 +76,18 @@ expect 200 --data-binary "@$work/batch" "$url/logs/batches"
 expect_member offset 2
 stop
 
+# What monitoring is told.
+start --space-floor 1TiB --metrics-logs-max 1
+expect 503 "$url/readyz"
+expect 200 -d x "$url/logs/one"
+expect 200 -d x "$url/logs/two"
+expect 200 "$url/metrics"
+[ "$(grep -c '^wald_log_committed_offset{' "$work/body")" = 1 ] || die 'one log has series'
+stop
+start --space-floor 0
+expect 200 "$url/readyz"
+stop
+
 # How it is written, and into files of what size.
 start --direct off --segment-bytes 16KiB
 expect 200 "$url/stats"

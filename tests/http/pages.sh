@@ -152,41 +152,6 @@ refused 400 bad-parameter "$pages?at=1970-01-01T00:00:00Z&offset=0"
 refused 400 bad-target "$pages?at=2026-11-22T10%3A00%3A00Z"
 stop
 
-# ---- clients that do not read ----
-
-# What they have asked for may take 256 MiB, all together; then readers are refused until some of
-# them have taken theirs, or are gone. Appends go on.
-start
-for _ in $(seq 15); do
-    expect 200 --data-binary "@$work/large" "$url/logs/hoard"
-done
-silent=()
-for _ in $(seq 20); do
-    exec {descriptor}<>"/dev/tcp/127.0.0.1/$port"
-    printf '%s\r\n' "GET /logs/hoard/records?max_bytes=16777216 HTTP/1.1" 'Host: localhost' \
-        'Accept: application/octet-stream' '' >&"$descriptor"
-    silent+=("$descriptor")
-done
-for _ in $(seq 600); do
-    curl -sS --max-time 60 -o "$work/body" -D "$work/headers" "$url/logs/hoard/records/0"
-    ! grep -q '^HTTP/1.1 503' "$work/headers" || break
-    sleep 0.05
-done
-expect_problem no-memory
-[ -n "$(header Retry-After)" ] || die '503 without Retry-After'
-refused 503 no-memory "$url/logs/hoard/records?limit=1"
-expect 200 -d more "$url/logs/hoard"
-for descriptor in "${silent[@]}"; do
-    exec {descriptor}>&-
-done
-for _ in $(seq 600); do
-    curl -sS --max-time 60 -o /dev/null -D "$work/headers" "$url/logs/hoard/records?limit=1"
-    ! grep -q '^HTTP/1.1 200' "$work/headers" || break
-    sleep 0.05
-done
-expect 200 "$url/logs/hoard/records?offset=15"
-stop
-
 # ---- HEAD ----
 
 # The headers of GET, the length of its body included, and no body.
