@@ -22,9 +22,10 @@
 /* A document of settings. */
 #define JSON_BYTES_MAX (64u << 10)
 
-#define GET_ROUTE(path, parameters, answer)                                                        \
+#define GET_ROUTE(path, parameters, answer) GET_HEEDING(path, parameters, answer, 0)
+#define GET_HEEDING(path, parameters, answer, heeds)                                               \
     {                                                                                              \
-        path, parameters, answer, HTTP_GET, BODY_NONE, false, 0                                    \
+        path, parameters, answer, HTTP_GET, BODY_NONE, false, heeds                                \
     }
 
 static const struct route routes[] = {
@@ -32,12 +33,15 @@ static const struct route routes[] = {
     GET_ROUTE("/logs/{log}", "", answer_log_description),
     {"/logs/{log}", "", answer_log_create, HTTP_PUT, BODY_JSON, true, 0},
     {"/logs/{log}", "ack ", answer_log_append, HTTP_POST, BODY_RECORDS, true,
-     HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IDEMPOTENCY_KEY) | HEEDS(HTTP_PRODUCER_ID) |
-         HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ)},
+     HEEDS(HTTP_PREFER) | HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IDEMPOTENCY_KEY) |
+         HEEDS(HTTP_PRODUCER_ID) | HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ)},
     {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0},
     GET_ROUTE("/logs/{log}/offsets", "wait_for timeout ", answer_log_offsets),
-    GET_ROUTE("/logs/{log}/records", "offset at limit max_bytes wait encoding ", answer_records),
-    GET_ROUTE("/logs/{log}/records/{offset}", "", answer_record),
+    GET_HEEDING("/logs/{log}/records", "offset at limit max_bytes wait encoding ", answer_records,
+                HEEDS(HTTP_ACCEPT)),
+    GET_HEEDING("/logs/{log}/records/{offset}", "", answer_record,
+                HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IF_NONE_MATCH) | HEEDS(HTTP_RANGE) |
+                    HEEDS(HTTP_IF_RANGE)),
     GET_ROUTE("/logs/{log}/stats", "", answer_log_stats),
     {"/logs/{log}/sync", "", answer_log_sync, HTTP_POST, BODY_NONE, true, 0},
     {"/logs/{log}/trim", "before ", answer_log_trim, HTTP_POST, BODY_NONE, true, 0},
@@ -47,6 +51,7 @@ static const struct route routes[] = {
     GET_ROUTE("/healthz", "verbose ", answer_livez),
     GET_ROUTE("/readyz", "verbose ", answer_readyz),
     GET_ROUTE("/version", "", answer_version),
+    GET_HEEDING("/openapi.yaml", "", answer_openapi, HEEDS(HTTP_IF_NONE_MATCH)),
 };
 
 /* Conditions and promises that a client relies on. Ignoring one would be a lie. */
@@ -146,6 +151,12 @@ uint64_t api_uptime_us(const struct api *api)
 }
 
 /* ---- finding the route ---- */
+
+void api_routes_each(void (*found)(void *context, const struct route *route), void *context)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(routes); i++)
+        found(context, &routes[i]);
+}
 
 static bool segment_matches(const char *pattern, size_t bytes, const char *segment)
 {

@@ -128,6 +128,10 @@ enum progress request_answer(struct request *request);
 /* After resume(): makes the response. */
 void request_finish(struct request *request);
 
+/* Every route once, in the order in which they are tried: for what has to agree with them. HEAD is
+ * wherever GET is, and OPTIONS everywhere, without a route of its own. */
+void api_routes_each(void (*found)(void *context, const struct route *route), void *context);
+
 /* ---- for the handlers of routes ---- */
 
 /* Committed records of a log are more, or its readers have to look again: called for every commit,
@@ -190,6 +194,7 @@ enum progress answer_livez(struct request *request);
 enum progress answer_metrics(struct request *request);
 enum progress answer_readyz(struct request *request);
 enum progress answer_version(struct request *request);
+enum progress answer_openapi(struct request *request);
 
 /* For CLEANUP(): a log that is given back when its holder goes out of scope. */
 struct held_log {
