@@ -327,6 +327,23 @@ static bool check_body(struct request *request)
     return request->response.status == 0;
 }
 
+/* What a route does not heed its handler does not see: so nothing is acted on that is not in the
+ * table, and, since the two are held against each other, in openapi.yaml. */
+static void hide_unheeded(struct request *request)
+{
+    static const enum http_known wishes[] = {HTTP_ACCEPT, HTTP_PREFER, HTTP_RANGE, HTTP_IF_RANGE};
+    const char **headers = request->facts.headers;
+    uint32_t heeds = request->route->heeds;
+    for (size_t i = 0; i < ARRAY_SIZE(wishes); i++) {
+        if (!(heeds & HEEDS(wishes[i])))
+            headers[wishes[i]] = NULL;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(promises); i++) {
+        if (!(heeds & HEEDS(promises[i])))
+            headers[promises[i]] = NULL;
+    }
+}
+
 void request_open(struct request *request, struct api *api,
                   const struct request_transport *transport)
 {
@@ -374,8 +391,10 @@ enum begin request_begin(struct request *request, const struct http_head *head, 
         request_refuse_size(request);
         return BEGIN_REFUSE;
     }
-    if (fine)
+    if (fine) {
+        hide_unheeded(request);
         return BEGIN_READ;
+    }
 
     /* A body that has not been asked for is not waited for, and an endless one is not read. */
     request->body_bytes_max = SWALLOW_BYTES_MAX;

@@ -45,7 +45,7 @@ struct route {
     enum http_method method;
     enum route_body body;
     bool changes;   /* something, and is refused while the service stops */
-    uint32_t heeds; /* HEEDS() of conditions and promises that it acts on */
+    uint32_t heeds; /* HEEDS() of conditions, promises and wishes: it sees no others */
 };
 
 /* How records are written in a page. */
