@@ -62,10 +62,6 @@ static const struct {
                                       "The body is encoded in a way this request does not take",
                                       "Send it as it is, without Content-Encoding. Bodies of "
                                       "appends may be compressed, as Content-Encoding: gzip."},
-    [PROBLEM_UNSUPPORTED_MEDIA_TYPE] = {415, "unsupported-media-type",
-                                        "The body is of a type this request does not take",
-                                        "Send it with a Content-Type that openapi.yaml names for "
-                                        "this request."},
     [PROBLEM_BAD_ENCODING] = {400, "bad-encoding", "The body is not whole and sound gzip",
                               "It is damaged, cut off, or followed by something else. Compress it "
                               "again, or send it as it is, without Content-Encoding."},
@@ -240,4 +236,9 @@ void response_problem_checks(struct response *response, enum problem problem,
 const char *problem_type(enum problem problem)
 {
     return kinds[problem].type;
+}
+
+unsigned problem_status(enum problem problem)
+{
+    return kinds[problem].status;
 }

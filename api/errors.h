@@ -33,7 +33,6 @@ enum problem {
     PROBLEM_DOCUMENT_TOO_LARGE,
     PROBLEM_TARGET_TOO_LONG,
     PROBLEM_UNSUPPORTED_ENCODING,
-    PROBLEM_UNSUPPORTED_MEDIA_TYPE,
     PROBLEM_BAD_ENCODING,
     PROBLEM_STALE_EPOCH,
     PROBLEM_PRODUCER_GAP,
@@ -78,8 +77,9 @@ void response_problem_checks(struct response *response, enum problem problem,
                              const struct json_check *checks, size_t check_count,
                              const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* The last part of its "type", such as "busy". */
+/* The last part of its "type", such as "busy", and its status. */
 const char *problem_type(enum problem problem);
+unsigned problem_status(enum problem problem);
 
 /* What the service was doing when a negative errno came. */
 enum moment {

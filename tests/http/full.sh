@@ -22,8 +22,7 @@ for log in ballast kept; do
     status=200
     while [ "$status" = 200 ] && [ "$count" -lt 90 ]; do
         [ "$log" = kept ] || [ "$count" -lt 8 ] || break
-        status=$(curl -s -o "$work/body" -D "$work/headers" -w '%{http_code}' \
-            --data-binary "@$work/piece" "$url/logs/$log")
+        request --data-binary "@$work/piece" "$url/logs/$log"
         count=$((count + 1))
     done
 done

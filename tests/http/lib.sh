@@ -2,6 +2,8 @@
 # shellcheck disable=SC2034 # what is set here, the tests use
 # What the tests of the program share. Each is called as SCRIPT WALD BACKEND FOLDER HELPER: the
 # program, "uring" or "posix", a folder on a disk for its files, and tests/http/helper.c.
+#
+# Exchanges by request, expect and raw are recorded, and passed() holds them against openapi.yaml.
 set -euo pipefail
 
 wald=$1
@@ -11,6 +13,11 @@ work=$(mktemp -d "$3/http.XXXXXX")
 data=$work/data
 server_pid=''
 failed=yes
+exchanges=$work/exchanges
+seen=$3/seen.$(basename "$0" .sh)-$backend
+exchange_count=0
+mkdir "$exchanges"
+export EXCHANGES=$exchanges # for tests/http/wire.py
 
 cleanup()
 {
@@ -35,12 +42,26 @@ die()
 skip()
 {
     failed=no
+    [ -e "$seen" ] || : >"$seen" # it has had its turn
     echo "skipped: $*"
     exit 77
 }
 
+# python ARGUMENT...: Debian's, which has Debian's packages, before any other.
+python()
+{
+    if [ -x /usr/bin/python3 ]; then
+        PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$@"
+    else
+        PYTHONDONTWRITEBYTECODE=1 python3 "$@"
+    fi
+}
+
 passed()
 {
+    local root=${BASH_SOURCE[0]%/*}/../..
+    python "$root/tests/openapi/exchanges.py" "$root/openapi.yaml" "$exchanges" "$seen" ||
+        die 'the answers are not as openapi.yaml says'
     failed=no
     echo "passed"
 }
@@ -106,15 +127,34 @@ stop()
     grep -q 'event=stopped' "$work/log" || die 'no event=stopped'
 }
 
-# expect STATUS ARGUMENT...: a request by curl; the answer is in $work/body and $work/headers.
+# next_exchange: sets `exchange` to a folder for one, of its own also in a subshell.
+next_exchange()
+{
+    exchange_count=$((exchange_count + 1))
+    exchange=$exchanges/$BASHPID.$exchange_count
+    mkdir "$exchange"
+}
+
+# request ARGUMENT...: one request by curl; its status is in $status, the answer in $work/body and
+# $work/headers.
+request()
+{
+    next_exchange
+    : >"$exchange/body" # which curl does not make for an answer without one
+    status=$(curl -sSv --stderr "$exchange/trace" --max-time 60 -o "$exchange/body" \
+        -D "$exchange/headers" -w '%{http_code}' "$@") ||
+        die "curl ${*: -1}: exit status $?: $(tail -n 3 "$exchange/trace")"
+    cp "$exchange/body" "$exchange/headers" "$work/"
+}
+
+# expect STATUS ARGUMENT...: a request that is answered with this status.
 expect()
 {
-    local wanted=$1 got
+    local wanted=$1 status
     shift
-    : >"$work/body" # an answer without a body would leave the last one there
-    got=$(curl -sS --max-time 60 -o "$work/body" -D "$work/headers" -w '%{http_code}' "$@") ||
-        die "curl ${*: -1}: exit status $?"
-    [ "$got" = "$wanted" ] || die "curl ${*: -1}: wanted $wanted, got $got: $(cat "$work/body")"
+    request "$@"
+    [ "$status" = "$wanted" ] ||
+        die "curl ${*: -1}: wanted $wanted, got $status: $(cat "$work/body")"
 }
 
 # expect_body TEXT: that, and the end of a line.
@@ -164,15 +204,39 @@ send()
     cat "$work/request" >&7 2>/dev/null || true
 }
 
+# receive: one answer, from descriptor 7 to $exchange/response; sets `line`, which begins it. Where
+# its end is not told, it ends with what there is by now.
+receive()
+{
+    local rest length=0
+    line=''
+    IFS= read -r -t 30 line <&7 || return 0
+    rest=$line
+    while [ -n "${rest%$'\r'}" ]; do
+        printf '%s\n' "$rest"
+        case ${rest,,} in
+        content-length:*) length=${rest//[!0-9]/} ;;
+        esac
+        IFS= read -r -t 30 rest <&7 || break
+    done >"$exchange/response"
+    printf '\r\n' >>"$exchange/response"
+    [ "$length" -eq 0 ] || timeout 30 head -c "$length" <&7 >>"$exchange/response"
+}
+
 # raw STATUS BYTES: sends them over a connection of their own and wants this status, or "closed".
 raw()
 {
     local line
+    next_exchange
     exec 7<>"/dev/tcp/127.0.0.1/$port"
     send "$2"
-    line=''
-    IFS= read -r -t 30 line <&7 || true
+    cp "$work/request" "$exchange/request"
+    receive
     exec 7>&-
+    # Interim answers, and connections that are closed without a word, are no exchanges.
+    case $line in
+    'HTTP/1.1 1'* | '') rm -r "$exchange" ;;
+    esac
     case $line in
     "HTTP/1.1 $1 "* | "HTTP/1.0 $1 "*) ;;
     '') [ "$1" = closed ] || die "$2: the connection was closed, wanted $1" ;;

@@ -1,12 +1,28 @@
 """Exact bytes to the service and its answers back, with no HTTP library in between."""
 
+import itertools
 import json
+import os
 import socket
 import time
 
 # Long enough for the slowest build on a busy machine; shorter than the service's own patience with
 # a connection on which nothing happens, so that waiting for that counts as a failure.
 PATIENCE_S = 30
+
+
+# Where tests/openapi/exchanges.py finds what it holds against openapi.yaml.
+EXCHANGES = os.environ.get("EXCHANGES")
+numbers = itertools.count()
+
+
+def record(sent, received):
+    """A request and its answer, byte for byte."""
+    folder = f"{EXCHANGES}/wire.{next(numbers)}"
+    os.mkdir(folder)
+    for name, data in ("request", sent), ("response", received):
+        with open(f"{folder}/{name}", "wb") as file:
+            file.write(data)
 
 
 class Stuck(Exception):
@@ -32,9 +48,11 @@ class Answer:
 
 
 class Connection:
-    """A connection of its own. The far side may close it at any moment; then answers end."""
+    """A connection of its own. The far side may close it at any moment; then answers end. The first
+    answer is recorded: which bytes of a malformed request a further one answers is not certain."""
 
     def __init__(self, port):
+        self.sent = b"" if EXCHANGES else None
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream = self.socket.makefile("rb")
@@ -51,6 +69,8 @@ class Connection:
         for i, piece in enumerate(pieces):
             if i > 0:
                 time.sleep(0.01)
+            if self.sent is not None:
+                self.sent += piece
             try:
                 self.socket.sendall(piece)
             except (BrokenPipeError, ConnectionResetError):
@@ -72,14 +92,20 @@ class Connection:
             if not line.endswith(b"\n"):
                 return None
             headers = {}
+            head = line
             while True:
                 header = self.stream.readline()
+                head += header
                 if header in (b"\r\n", b""):
                     break
                 name, _, value = header.decode("latin-1").partition(":")
                 headers[name.lower()] = value.strip()
             size = int(headers.get("content-length", 0)) if has_body else 0
-            return Answer(int(line.split()[1]), headers, self.stream.read(size))
+            answer = Answer(int(line.split()[1]), headers, self.stream.read(size))
+            if self.sent is not None and answer.status >= 200:
+                record(self.sent, head + answer.body)
+                self.sent = None
+            return answer
         except TimeoutError as error:
             raise Stuck() from error
         except ConnectionError:

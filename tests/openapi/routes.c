@@ -1,0 +1,61 @@
+/*
+ * Prints, as lines of JSON, what routes.py holds against openapi.yaml: every route of the service
+ * with what it takes, and every kind of refusal.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/errors.h"
+#include "api/gate.h"
+#include "api/request.h"
+#include "wal/base.h"
+
+static void print_words(const char *words)
+{
+    const char *comma = "";
+    while (*words) {
+        int bytes = (int)strcspn(words, " ");
+        printf("%s\"%.*s\"", comma, bytes, words);
+        words += bytes;
+        words += strspn(words, " ");
+        comma = ",";
+    }
+}
+
+static void print_headers(uint32_t heeds)
+{
+    const char *comma = "";
+    for (int i = 0; i < HTTP_KNOWN_COUNT; i++) {
+        if (!(heeds & HEEDS(i)))
+            continue;
+        printf("%s\"%s\"", comma, gate_header_name((enum http_known)i));
+        comma = ",";
+    }
+}
+
+static void print_route(void *context, const struct route *route)
+{
+    static const char *const methods[] = {
+        [HTTP_GET] = "get", [HTTP_POST] = "post", [HTTP_PUT] = "put", [HTTP_DELETE] = "delete"};
+    static const char *const bodies[] = {
+        [BODY_NONE] = "none", [BODY_RECORDS] = "records", [BODY_JSON] = "json"};
+
+    must((size_t)route->method < ARRAY_SIZE(methods) && methods[route->method]);
+    printf("{\"path\":\"%s\",\"method\":\"%s\",\"body\":\"%s\",\"parameters\":[", route->path,
+           methods[route->method], bodies[route->body]);
+    print_words(route->parameters);
+    printf("],\"headers\":[");
+    print_headers(route->heeds);
+    printf("]}\n");
+}
+
+int main(void)
+{
+    api_routes_each(print_route, NULL);
+    for (int i = 0; i < PROBLEM_COUNT; i++) {
+        enum problem problem = (enum problem)i;
+        printf("{\"problem\":\"/problems/%s\",\"status\":%u}\n", problem_type(problem),
+               problem_status(problem));
+    }
+    return 0;
+}
