@@ -658,5 +658,6 @@ void mhd_close(struct mhd *mhd)
     must(mhd->suspended == 0);
     MHD_stop_daemon(mhd->daemon);
     must(mhd->body_bytes == 0 && mhd->answer_bytes == 0);
+    wire_done();
     free(mhd);
 }

@@ -311,6 +311,13 @@ void wire_close(int fd)
         wires[fd].open = false;
 }
 
+void wire_done(void)
+{
+    free(wires);
+    wires = NULL;
+    wire_count = 0;
+}
+
 bool wire_head_was_seen(int fd)
 {
 #ifdef API_PLANTED_LENIENCE

@@ -67,6 +67,9 @@ size_t wire_look(struct wire *wire, char *bytes, size_t count);
 int wire_open(int fd);
 void wire_close(int fd); /* before the descriptor is used again */
 
+/* Gives back the memory of all; none may be open. */
+void wire_done(void);
+
 /* The library says that a head is complete: whether it was seen here. If not, the bytes have come
  * another way, or were read differently, and the request must not be served. */
 bool wire_head_was_seen(int fd);
