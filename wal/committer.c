@@ -448,8 +448,9 @@ static bool claim(struct committer *committer)
 static void rest(struct committer *committer)
 {
     pthread_mutex_lock(&committer->lock);
-    bool work =
-        (committer->ready && has_room(committer)) || committer->chores_done || committer->chores;
+    /* What has to be sent again, after EINTR or EAGAIN, goes out in the next pass. */
+    bool work = (committer->ready && has_room(committer)) || committer->chores_done ||
+                committer->chores || committer->unsent > 0;
     committer->asleep = true;
     struct wal_ring *ring = committer->ring;
     pthread_mutex_unlock(&committer->lock);

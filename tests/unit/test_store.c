@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "wal/base.h"
+#include "wal/io.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define HAS_OWN_MALLOC true
@@ -717,6 +718,58 @@ static void a_poll_loop_can_drive_the_store(void **state)
     expect_numbers(f, f->wal, 0, 20, 100);
 }
 
+/* The first durable writes are interrupted before any byte of them was written. */
+static unsigned interruptions;
+static struct wal_io interrupted_io;
+static struct wal_io_ops interrupted_ops;
+static struct wal_op *(*wait_undisturbed)(struct wal_ring *ring, uint64_t timeout_us);
+
+static struct wal_op *wait_interrupted(struct wal_ring *ring, uint64_t timeout_us)
+{
+    struct wal_op *done = wait_undisturbed(ring, timeout_us);
+    for (struct wal_op *op = done; op; op = op->next) {
+        if (op->kind == WAL_OP_WRITE_DURABLE && interruptions > 0) {
+            interruptions--;
+            op->result = -EAGAIN;
+        }
+    }
+    return done;
+}
+
+/* A write that is sent again waits for the next pass, and nothing but the descriptor can tell a loop
+ * that sleeps on it that there is to be one. */
+static void a_poll_loop_is_woken_for_a_write_that_is_sent_again(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    struct wal_io *posix;
+    assert_int_equal(wal_io_posix_new(false, &posix), 0);
+    interrupted_io = *posix;
+    interrupted_ops = *posix->ops;
+    wait_undisturbed = posix->ops->ring_wait;
+    interrupted_ops.ring_wait = wait_interrupted;
+    interrupted_io.ops = &interrupted_ops;
+    f->config.custom_io = &interrupted_io;
+    f->config.log.mark_idle_us = 0; /* no timer that would run the store anyway */
+    fixture_begin(f);
+    commit_number(f->wal, 0, 100);
+    struct pollfd pollfd = {.fd = store_poll_fd(f->store, 0), .events = POLLIN};
+    for (unsigned times = 1; times <= 3; times++) {
+        interruptions = times;
+        struct wal_token token = append_number(f->wal, times, 100);
+        int ready = 1;
+        while (ready == 1 && wal_poll(f->wal, token) == -EINPROGRESS) {
+            ready = poll(&pollfd, 1, 1000);
+            if (ready == 1)
+                assert_true(store_run(f->store, 0, 0) >= 0);
+        }
+        interruptions = 0;
+        assert_int_equal(ready, 1);
+        assert_int_equal(wal_poll(f->wal, token), 0);
+    }
+    assert_int_equal(fixture_close(f), 0);
+    posix->ops->free(posix);
+}
+
 /* A store with threads of its own is nobody else's to drive. */
 static void a_store_with_threads_is_not_driven(void **state)
 {
@@ -827,6 +880,7 @@ int main(void)
         ON_SIM(a_failed_log_can_be_opened_again),
         ON_DISKS(logs_are_spread_over_committers_by_name),
         ON(driven, a_poll_loop_can_drive_the_store),
+        ON(driven, a_poll_loop_is_woken_for_a_write_that_is_sent_again),
         ON_DISKS(a_store_with_threads_is_not_driven),
         ON_DISKS(threads_may_make_use_and_delete_the_same_logs),
     };
