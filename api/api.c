@@ -423,7 +423,12 @@ void request_refuse_memory(struct request *request)
 
 bool request_takes_long(const struct request *request)
 {
-    return request->route->answer == answer_records;
+    enum progress (*answer)(struct request *request) = request->route->answer;
+    if (request->finish) /* it has its news: only a page is still to be made */
+        return answer == answer_records;
+    if (answer == answer_log_append)
+        return append_takes_long(request);
+    return answer == answer_records || answer == answer_record || answer == answer_logs;
 }
 
 enum progress request_answer(struct request *request)

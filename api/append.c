@@ -23,6 +23,9 @@
 /* What gzip may add to bytes that do not compress: headers of its own, and those of its blocks. */
 #define GZIP_MORE_BYTES(bytes) ((bytes) / 256 + 1024)
 
+/* Splitting, digests and checksums of so much take about as long as making a page. */
+#define LONG_BODY_BYTES (1u << 20)
+
 /* Appends that were answered and are not decided. Those that are waited for are as many as there are
  * connections; of these a disk that stalls would let any number pile up. */
 #define UNHEARD_MAX 65536u
@@ -57,6 +60,11 @@ size_t append_body_bytes_max(const struct request *request)
 {
     size_t max = plain_bytes_max(request);
     return is_compressed(request) ? max + GZIP_MORE_BYTES(max) : max;
+}
+
+bool append_takes_long(const struct request *request)
+{
+    return is_compressed(request) || request->body_bytes >= LONG_BODY_BYTES;
 }
 
 static void refuse_record_size(struct request *request)

@@ -98,7 +98,8 @@ struct exchange {
     enum stage stage;
     struct exchange *next_decided;
     struct exchange *next_put_off;
-    bool has_waited; /* having been put off, it is answered */
+    enum stage put_off_from;
+    bool has_waited; /* having been put off, it is answered, or waits for news */
 
     char *body;
     size_t body_capacity;
@@ -135,6 +136,7 @@ static void suspend(struct request *request)
     struct exchange *exchange = container_of(request, struct exchange, request);
     must(exchange->stage == STAGE_BODY);
     exchange->stage = STAGE_WAITING;
+    exchange->has_waited = false;
     exchange->mhd->suspended++;
     deadline_clear(&exchange->mhd->deadlines, &exchange->link->deadline);
     MHD_suspend_connection(exchange->connection);
@@ -167,14 +169,15 @@ static void resume_decided(struct mhd *mhd)
 /* ---- taking turns ---- */
 
 /* A page takes milliseconds to make, and the library comes with all requests that have arrived,
- * be it hundreds, before the committer has its turn. What there is no time for waits, so that those
- * who append do not wait for all who read. */
+ * be it hundreds, before the committer has its turn; one commit can make the news of as many that
+ * waited for it. What there is no time for waits, so that nobody who appends waits for all of them. */
 static bool put_off(struct exchange *exchange)
 {
     struct mhd *mhd = exchange->mhd;
     if (!request_takes_long(&exchange->request) || exchange->has_waited ||
         (!mhd->put_off && api_now_us() < mhd->turn_end_us))
         return false;
+    exchange->put_off_from = exchange->stage;
     exchange->stage = STAGE_PUT_OFF;
     exchange->next_put_off = NULL;
     *mhd->put_off_end = exchange;
@@ -193,7 +196,7 @@ static void resume_put_off(struct mhd *mhd)
     mhd->put_off = exchange->next_put_off;
     if (!mhd->put_off)
         mhd->put_off_end = &mhd->put_off;
-    exchange->stage = STAGE_BODY;
+    exchange->stage = exchange->put_off_from;
     exchange->has_waited = true;
     mhd->suspended--;
     MHD_resume_connection(exchange->connection);
@@ -535,7 +538,11 @@ static enum MHD_Result serve(void *argument, struct MHD_Connection *connection, 
         if (request_answer(&exchange->request) == PROGRESS_WAITING)
             return MHD_YES;
         break;
-    case STAGE_DECIDED: request_finish(&exchange->request); break;
+    case STAGE_DECIDED:
+        if (put_off(exchange))
+            return MHD_YES;
+        request_finish(&exchange->request);
+        break;
     default: must(exchange->stage == STAGE_SWALLOW); break;
     }
     return answer(exchange);

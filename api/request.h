@@ -119,7 +119,8 @@ void request_refuse_size(struct request *request);
 /* There is no memory for the body. */
 void request_refuse_memory(struct request *request);
 
-/* Whether making the answer takes so long that others should not wait for many of its kind. */
+/* Whether what is to be done next, to make the answer or to get on with it, takes so long that others
+ * should not wait for many of its kind: a record may lie in a frame of many megabytes. */
 bool request_takes_long(const struct request *request);
 
 /* The body is there. */
@@ -174,6 +175,8 @@ void request_waited(struct request *request);
 
 /* The most that is read of the body of an append. */
 size_t append_body_bytes_max(const struct request *request);
+/* A small body may inflate to a large one, and a large one takes its time in any case. */
+bool append_takes_long(const struct request *request);
 /* The body of an append is larger than that. */
 void append_refuse_size(struct request *request);
 
