@@ -161,7 +161,7 @@ static int read_records(struct wal_cursor *cursor, const struct page_query *quer
             return rc;
         add_record(page, query, ret_entry, count == 0);
         if (count > 0 && page->bytes - begin > query->bytes_max) {
-            page->bytes = end;
+            text_cut(page, end); /* it may be large, and clients are slow */
             break;
         }
         *ret_next = ret_entry->offset + 1;

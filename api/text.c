@@ -74,6 +74,18 @@ void text_add_base64(struct text *text, const void *data, size_t bytes)
     text->bytes += (bytes + 2) / 3 * 4;
 }
 
+void text_cut(struct text *text, size_t bytes)
+{
+    if (text->failed || bytes == text->bytes)
+        return;
+    text->bytes = bytes;
+    char *data = realloc(text->data, max_u64(bytes, CAPACITY_MIN));
+    if (data) { /* else there is more than it needs, which is no harm */
+        text->data = data;
+        text->capacity = max_u64(bytes, CAPACITY_MIN);
+    }
+}
+
 void text_done(struct text *text)
 {
     free(text->data);

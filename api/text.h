@@ -19,6 +19,9 @@ void text_format(struct text *text, const char *format, ...) __attribute__((form
 /* The encoding of RFC 4648 with padding. */
 void text_add_base64(struct text *text, const void *data, size_t bytes);
 
+/* Takes back what was added behind the first `bytes`, and the memory that it took. */
+void text_cut(struct text *text, size_t bytes);
+
 void text_done(struct text *text); /* for CLEANUP() */
 
 #endif

@@ -171,4 +171,28 @@ for path in /logs '/logs?prefix=p' /logs/pages /logs/pages/offsets '/logs/pages/
 done
 expect 406 -I -H 'Accept: text/event-stream' "$url/logs/pages/records"
 stop
+
+# What did not fit any more costs no memory while clients take what did.
+start --max-record-bytes 16MiB
+head -c 6000000 /dev/zero | tr '\0' a >"$work/plain"
+head -c 9000000 /dev/zero | tr '\0' '\1' >"$work/escaped" # six times as long in JSON
+expect 200 --data-binary "@$work/plain" "$url/logs/tail"
+expect 200 --data-binary "@$work/escaped" "$url/logs/tail"
+slow_pids=()
+for _ in $(seq 16); do
+    curl -s --limit-rate 1k -o "$work/slow" "$url/logs/tail/records?max_bytes=16777216" &
+    slow_pids+=($!)
+done
+for _ in $(seq 600); do
+    expect 200 "$url/stats"
+    begun=$(member requests_in_progress)
+    [ "$begun" -lt 17 ] || break
+    sleep 0.1
+done
+# Behind their pages, and so made when all of them are.
+expect 200 -o "$work/page" "$url/logs/tail/records?limit=1"
+kib=$(awk '/^VmRSS/ { print $2 }' "/proc/$server_pid/status")
+kill "${slow_pids[@]}"
+[ "$kib" -lt 700000 ] || die "$kib KiB for 16 pages of 6 MB"
+stop
 passed
