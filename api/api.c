@@ -434,6 +434,10 @@ bool request_takes_long(const struct request *request)
 enum progress request_answer(struct request *request)
 {
     must(request->response.status == 0);
+    if (request->route->changes && request->api->draining) { /* since its head was there */
+        response_problem(&request->response, PROBLEM_STOPPING, NULL);
+        return PROGRESS_ANSWERED;
+    }
     enum progress progress = request->route->answer(request);
     must(progress == PROGRESS_WAITING || request->response.status != 0);
     return progress;

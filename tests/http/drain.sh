@@ -9,18 +9,23 @@
 # still answered, and told that it was the last time.
 start
 expect 200 -d hello "$url/logs/orders"
-exec 7<>"/dev/tcp/127.0.0.1/$port" 8<>"/dev/tcp/127.0.0.1/$port"
+exec 6<>"/dev/tcp/127.0.0.1/$port" 7<>"/dev/tcp/127.0.0.1/$port" 8<>"/dev/tcp/127.0.0.1/$port"
+printf 'POST /logs/never HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nha' >&6
 printf 'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nha' >&7
 printf 'GET /logs/orders/records?offset=0 HTTP/1.1\r\nHost: localhost\r\n' >&8
 sleep 0.3
 kill -TERM "$server_pid"
 wait_for 'event=stopping signal=SIGTERM' || die 'it did not say that it is stopping'
 curl -s -o /dev/null "$url/livez" && die 'a new connection was taken'
+printf 'lf' >&6
 printf 'lf' >&7
 printf '\r\n' >&8
+timeout 20 cat <&6 >"$work/never"
 timeout 20 cat <&7 >"$work/late"
 timeout 20 cat <&8 >"$work/read"
-exec 7>&- 8>&-
+exec 6>&- 7>&- 8>&-
+grep -q '^HTTP/1.1 503' "$work/never" || die "a late append to a new log: $(cat "$work/never")"
+[ ! -e "$data/logs/never" ] || die 'a refused append has made its log'
 grep -q '^HTTP/1.1 503' "$work/late" || die "a late append: $(cat "$work/late")"
 grep -qi '^Retry-After:' "$work/late" || die "503 without Retry-After: $(cat "$work/late")"
 grep -q '"data":"hello"' "$work/read" || die "a late read: $(cat "$work/read")"
