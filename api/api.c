@@ -423,7 +423,7 @@ void request_refuse_memory(struct request *request)
 
 bool request_takes_long(const struct request *request)
 {
-    enum progress (*answer)(struct request *request) = request->route->answer;
+    enum progress (*answer)(struct request * request) = request->route->answer;
     if (request->finish) /* it has its news: only a page is still to be made */
         return answer == answer_records;
     if (answer == answer_log_append)
