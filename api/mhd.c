@@ -511,6 +511,8 @@ static enum MHD_Result take_body(struct exchange *exchange, const char *data, si
         return exchange->swallowed_bytes <= REFUSED_BODY_BYTES_MAX ? MHD_YES : MHD_NO;
     }
     must(exchange->stage == STAGE_BODY);
+    if (bytes == 0)
+        return MHD_YES;
     memcpy(exchange->body + exchange->request.body_bytes, data, bytes);
     exchange->request.body_bytes += bytes;
     return MHD_YES;
@@ -525,7 +527,9 @@ static enum MHD_Result serve(void *argument, struct MHD_Connection *connection, 
         return MHD_NO;
     if (exchange->stage == STAGE_HEAD)
         return begin(exchange, method, version);
-    if (*body_bytes > 0) {
+    /* Without a body, too, if the client has been told to go on with it and more requests are there
+     * already: the library takes no answer then, and comes once more. */
+    if (body) {
         size_t bytes = *body_bytes;
         *body_bytes = 0;
         return take_body(exchange, body, bytes);

@@ -54,6 +54,20 @@ raw 400 "POST /logs/gate HTTP/1.0\r\n${host}Transfer-Encoding: chunked\r\n\r\n1\
 raw 413 "${post}Content-Length: 1048577\r\nExpect: 100-continue\r\n\r\n"
 raw 100 "${post}Content-Length: 1\r\nExpect: 100-continue\r\n\r\n"
 
+# Whoever wants to be told to go on with a body that it does not have is answered, and so is what it
+# sends behind that.
+last="GET /livez HTTP/1.1\r\n${host}Connection: close\r\n\r\n"
+for request in 'PUT /logs/asked' 'GET /logs' 'GET /logs/asked/records' 'POST /logs/asked/sync'; do
+    exec 7<>"/dev/tcp/127.0.0.1/$port"
+    send "$request HTTP/1.1\r\n${host}Expect: 100-continue\r\n\r\n$last"
+    answers=$(timeout 20 cat <&7 | sed -n 's/^HTTP\/1\.1 \([0-9]*\) .*/\1/p' | tr '\n' ' ')
+    exec 7>&-
+    case $answers in
+    '100 200 200 ' | '100 201 200 ') ;;
+    *) die "$request, which expects to be told to go on, and another: $answers" ;;
+    esac
+done
+
 # Names and values of headers.
 raw 400 "GET /livez HTTP/1.1\r\n${host}a b: c\r\n\r\n"
 raw 400 "GET /livez HTTP/1.1\r\n${host}Content-Length : 0\r\n\r\n"
