@@ -367,6 +367,16 @@ static void count_answer(struct api_counters *counters, const struct request *re
         counters->problems[response->problem - 1]++;
 }
 
+void api_count_late(struct api *api, struct request *request)
+{
+    if (!request) {
+        api->counters.problems[PROBLEM_TIMEOUT]++;
+        return;
+    }
+    response_clear(&request->response);
+    response_problem(&request->response, PROBLEM_TIMEOUT, NULL);
+}
+
 void request_close(struct request *request)
 {
     must(!request->wal);

@@ -319,10 +319,11 @@ static void connection_changed(void *argument, struct MHD_Connection *connection
 
 /* The library takes no answer while a request is arriving, so this one goes past it: it has written
  * nothing then. The one exception is a refusal of its own, and what that left unsent is looked for. */
-static void refuse_late(int fd)
+static void refuse_late(struct link *link)
 {
     CLEANUP(text_done) struct text out = {0};
     struct response response = {0};
+    int fd = descriptor_of(link->connection);
     struct tm utc;
     char date[64];
     time_t now = time(NULL);
@@ -345,6 +346,7 @@ static void refuse_late(int fd)
     if (!out.failed)
         (void)send(fd, out.data, out.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
     response_clear(&response);
+    api_count_late(link->mhd->api, link->exchange ? &link->exchange->request : NULL);
 }
 
 static void cut_off(struct link *link, enum deadline_kind kind)
@@ -352,7 +354,7 @@ static void cut_off(struct link *link, enum deadline_kind kind)
     int fd = descriptor_of(link->connection);
     link->is_over = true;
     if (kind == DEADLINE_HEAD || kind == DEADLINE_BODY) {
-        refuse_late(fd);
+        refuse_late(link);
     } else if (kind == DEADLINE_ANSWER) {
         /* What it does not take would otherwise stay in the kernel's memory for long. */
         struct linger at_once = {.l_onoff = 1, .l_linger = 0};

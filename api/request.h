@@ -123,6 +123,10 @@ void request_refuse_memory(struct request *request);
  * should not wait for many of its kind: a record may lie in a frame of many megabytes. */
 bool request_takes_long(const struct request *request);
 
+/* It did not arrive in time, and its client has been told so past everything here; it is closed next.
+ * NULL: there was no request yet, only a connection. */
+void api_count_late(struct api *api, struct request *request);
+
 /* The body is there. */
 enum progress request_answer(struct request *request);
 

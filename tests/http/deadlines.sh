@@ -103,6 +103,17 @@ expect_late 'the body of a request that is refused'
 expect 404 "$url/logs/late/offsets"
 nothing_left 'after bodies that were cut off'
 
+# All of that is in the metrics: the silent connection and the line without an end are no requests.
+expect 200 "$url/metrics"
+expect_line()
+{
+    grep -qxF -- "$1" "$work/body" || die "wanted $1: $(grep -F -- "${1% *}" "$work/body" || true)"
+}
+expect_line 'wald_http_refusals_total{type="timeout"} 9'
+expect_line 'wald_http_requests_total{method="POST",route="/logs/{log}",code="408"} 5'
+expect_line 'wald_http_requests_total{method="other",route="other",code="408"} 2'
+expect_line 'wald_http_requests_aborted_total 0'
+
 # A connection that is used goes on for longer than any one of these times.
 connect
 for i in 1 2 3 4 5; do
