@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -28,6 +29,13 @@ static bool split(const char *address, char *host, size_t host_bytes, const char
     host[bytes] = '\0';
     *ret_port = colon + 1;
     return true;
+}
+
+/* getaddrinfo() takes a larger number for what is left of it in 16 bits. */
+static bool port_is_fine(const char *port)
+{
+    size_t digits = strspn(port, "0123456789");
+    return digits > 0 && digits <= 5 && !port[digits] && strtoul(port, NULL, 10) <= 65535;
 }
 
 static int open_socket(const struct addrinfo *info)
@@ -71,6 +79,10 @@ int listen_open(struct listener *ret_listener, const char *address, const char *
 
     if (!split(address, host, sizeof(host), &port)) {
         *ret_reason = "it is not of the form ADDRESS:PORT";
+        return -EINVAL;
+    }
+    if (!port_is_fine(port)) {
+        *ret_reason = "its port is not a number from 0 to 65535";
         return -EINVAL;
     }
     int rc = getaddrinfo(host, port, &hints, &info);

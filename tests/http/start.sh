@@ -56,6 +56,8 @@ start
 fails 'another process has this data directory open' --data "$data" --listen 127.0.0.1:0
 fails 'Address already in use' --data "$work/other" --listen "127.0.0.1:$port"
 fails 'not of the form ADDRESS:PORT' --data "$work/other" --listen nowhere
+fails 'port is not a number from 0 to 65535' --data "$work/other" --listen 127.0.0.1:65536
+fails 'port is not a number from 0 to 65535' --data "$work/other" --listen 127.0.0.1:http
 expect 200 -d hello "$url/logs/orders"
 stop
 fails 'connections-max is 1000000' --data "$work/other" --listen 127.0.0.1:0 \
