@@ -65,7 +65,8 @@ static void describe(struct listener *listener)
                       NI_NUMERICHOST | NI_NUMERICSERV);
     bool v6 = name.ss_family == AF_INET6;
     snprintf(listener->address, sizeof(listener->address), v6 ? "[%s]:%s" : "%s:%s", host, port);
-    listener->is_loopback = v6 ? strcmp(host, "::1") == 0 : strncmp(host, "127.", 4) == 0;
+    const char *v4 = strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host; /* within IPv6 */
+    listener->is_loopback = strcmp(host, "::1") == 0 || strncmp(v4, "127.", 4) == 0;
 }
 
 int listen_open(struct listener *ret_listener, const char *address, const char **ret_reason)

@@ -109,4 +109,16 @@ raw 200 'GET /livez HTTP/1.1\r\nHost: logs.example.com:80\r\n\r\n'
 raw 200 "GET /livez HTTP/1.1\r\n$host\r\n"
 raw 421 'GET /livez HTTP/1.1\r\nHost: example.com\r\n\r\n'
 stop
+
+# An IPv4 address of the loopback, written as IPv6, answers to no more names than it does otherwise.
+launch --listen '[::ffff:127.0.0.1]:0'
+if wait_for 'event=ready'; then
+    port=$(sed -n 's/.* listen=\[::ffff:127\.0\.0\.1\]:\([0-9]*\) .*/\1/p' "$work/log")
+    raw 421 'GET /livez HTTP/1.1\r\nHost: example.com\r\n\r\n'
+    raw 200 "GET /livez HTTP/1.1\r\n$host\r\n"
+    stop
+else
+    grep -q 'event=start_failed' "$work/log" || die 'neither ready nor failed' # there is no IPv6
+    ended
+fi
 passed
