@@ -327,6 +327,14 @@ bool wire_head_was_seen(int fd)
     return wire && wire->heads_served++ < wire->heads;
 }
 
+/* Whether the client has sent all that it ever will. An end that arrives together with bytes before it
+ * is no news to the library's epoll: a request that is not complete would wait for its deadline. */
+static bool has_ended(int fd)
+{
+    char byte;
+    return recvfrom(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL) == 0;
+}
+
 /* In place of the C library's, for all callers; descriptors that nobody looks at are not touched. */
 ssize_t recv(int fd, void *bytes, size_t count, int flags)
 {
@@ -342,8 +350,9 @@ ssize_t recv(int fd, void *bytes, size_t count, int flags)
     if (!wire || received <= 0 || (flags & MSG_PEEK))
         return received;
     size_t kept = wire_look(wire, bytes, (size_t)received);
-    /* Wakes the library up for the error that the next call answers. */
-    if (wire->state == WIRE_CUT)
+    /* Wakes the library up for the error or the end that the next call answers. */
+    if (wire->state == WIRE_CUT || (wire->state != WIRE_REQUEST_BEGIN &&
+                                    (size_t)received < count && has_ended(fd)))
         shutdown(fd, SHUT_RD);
     return (ssize_t)kept;
 }

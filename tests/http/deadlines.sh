@@ -171,4 +171,19 @@ exec 7>&-
 expect 200 "$url/logs/large/records/0"
 cmp -s "$work/large" "$work/body" || die 'the record came back changed'
 stop
+
+# A client that goes away in the middle of a request is gone at once, also if its end comes together
+# with the last it sent.
+start --header-timeout 1h --body-timeout 1h
+kill -STOP "$server_pid"
+for request in 'GET /livez HTTP/1.1\r\nA: ' "${post}Content-Length: 9\r\n\r\nonly" \
+    "${post}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"; do
+    connect
+    send "$request"
+    exec 7>&-
+done
+kill -CONT "$server_pid"
+sleep 0.5
+nothing_left 'after clients that went away'
+stop
 passed
