@@ -351,8 +351,8 @@ ssize_t recv(int fd, void *bytes, size_t count, int flags)
         return received;
     size_t kept = wire_look(wire, bytes, (size_t)received);
     /* Wakes the library up for the error or the end that the next call answers. */
-    if (wire->state == WIRE_CUT || (wire->state != WIRE_REQUEST_BEGIN &&
-                                    (size_t)received < count && has_ended(fd)))
+    if (wire->state == WIRE_CUT ||
+        (wire->state != WIRE_REQUEST_BEGIN && (size_t)received < count && has_ended(fd)))
         shutdown(fd, SHUT_RD);
     return (ssize_t)kept;
 }
