@@ -5,15 +5,6 @@
 # shellcheck source=tests/http/lib.sh
 . "${0%/*}/lib.sh" "$@"
 
-# refused STATUS TYPE ARGUMENT...
-refused()
-{
-    local status=$1 type=$2
-    shift 2
-    expect "$status" "$@"
-    expect_problem "$type"
-}
-
 start
 
 # Durable is the default; its headers tell how long it took, in milliseconds.

@@ -16,15 +16,6 @@ ends_at()
     expect_member committed_offset "$2"
 }
 
-# refused STATUS TYPE ARGUMENT...
-refused()
-{
-    local status=$1 type=$2
-    shift 2
-    expect "$status" "$@"
-    expect_problem "$type"
-}
-
 start
 
 # Lines of every kind: long and short, of bytes that no parser would take, with CR at their ends.

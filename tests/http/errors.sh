@@ -7,15 +7,6 @@
 start --max-record-bytes 1000
 expect 200 -d hello "$url/logs/orders"
 
-# refused STATUS TYPE ARGUMENT...
-refused()
-{
-    local status=$1 type=$2
-    shift 2
-    expect "$status" "$@"
-    expect_problem "$type"
-}
-
 for name in -a .a _a a%41 "a~" "$(printf 'a%.0s' {1..129})" ''; do
     type=bad-name
     [ "$name" != a%41 ] || type=bad-target

@@ -6,18 +6,6 @@
 # shellcheck source=tests/http/lib.sh
 . "${0%/*}/lib.sh" "$@"
 
-# check NAME: its status and its text in the last answer.
-check()
-{
-    jq -r --arg name "$1" '.checks[] | select(.name == $name) | .status + ": " + .text' \
-        "$work/body"
-}
-
-expect_check()
-{
-    check "$1" | grep -q -- "$2" || die "$1: wanted $2, got $(check "$1")"
-}
-
 # outwait: until what was known of the disk is too old to be told again without a new write.
 outwait()
 {

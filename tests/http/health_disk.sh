@@ -8,18 +8,6 @@
 [ "$(id -u)" -eq 0 ] || skip 'mounting a small disk needs root'
 command -v fsfreeze >/dev/null || skip 'there is no fsfreeze'
 
-# check NAME: its status and its text in the last answer.
-check()
-{
-    jq -r --arg name "$1" '.checks[] | select(.name == $name) | .status + ": " + .text' \
-        "$work/body"
-}
-
-expect_check()
-{
-    check "$1" | grep -q -- "$2" || die "$1: wanted $2, got $(check "$1")"
-}
-
 # outwait: until what was known of the disk is too old to be told again without a new write.
 outwait()
 {

@@ -195,6 +195,27 @@ expect_problem()
     grep -q '"detail":".\{10,\}"' "$work/body" || die "no detail: $(cat "$work/body")"
 }
 
+# refused STATUS TYPE ARGUMENT...: as expect, with this type of problem.
+refused()
+{
+    local status=$1 type=$2
+    shift 2
+    expect "$status" "$@"
+    expect_problem "$type"
+}
+
+# check NAME: the status and the text of a check in the last answer of /readyz?verbose.
+check()
+{
+    jq -r --arg name "$1" '.checks[] | select(.name == $name) | .status + ": " + .text' \
+        "$work/body"
+}
+
+expect_check()
+{
+    check "$1" | grep -q -- "$2" || die "$1: wanted $2, got $(check "$1")"
+}
+
 # send BYTES: exactly these (of printf) to descriptor 7, at once. The other side may have heard
 # enough before it has read all of it.
 send()

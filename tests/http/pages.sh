@@ -6,15 +6,6 @@
 
 start
 
-# refused STATUS TYPE ARGUMENT...
-refused()
-{
-    local status=$1 type=$2
-    shift 2
-    expect "$status" "$@"
-    expect_problem "$type"
-}
-
 for record in zero one two three; do
     expect 200 -d "$record" "$url/logs/pages"
 done

@@ -6,15 +6,6 @@
 
 start
 
-# refused STATUS TYPE ARGUMENT...
-refused()
-{
-    local status=$1 type=$2
-    shift 2
-    expect "$status" "$@"
-    expect_problem "$type"
-}
-
 # put STATUS LOG [JSON]: without JSON there is no body.
 put()
 {
