@@ -238,9 +238,11 @@ static void add_http(struct text *text, const struct snapshot *snapshot)
     add_answers(text, counters);
     add_counter(text, "wald_http_requests_begun_total", "Requests that began, this one included.",
                 counters->requests);
-    add_counter(text, "wald_http_requests_aborted_total",
-                "Requests that ended without an answer, since the client was gone.",
-                counters->aborted);
+    add_counter(
+        text, "wald_http_requests_aborted_total",
+        "Requests that ended without an answer of this service: the client was gone, or sent "
+        "more than the HTTP library takes.",
+        counters->aborted);
     add_gauge(text, "wald_http_requests_in_progress", "Requests under way, this one included.",
               snapshot->in_progress);
     add_gauge(text, "wald_http_connections", "Connections open, this one included.",
