@@ -217,6 +217,18 @@ void committer_wake(struct committer *committer)
         committer->store->io->ops->ring_wake(ring);
 }
 
+void committer_stop(struct committer *committer)
+{
+    /* Its thread frees the ring once it sees `stop`, and takes this lock to do so: the ring is there
+     * until it has been woken. */
+    pthread_mutex_lock(&committer->lock);
+    committer->stop = true;
+    committer->asleep = false;
+    if (committer->ring)
+        committer->store->io->ops->ring_wake(committer->ring);
+    pthread_mutex_unlock(&committer->lock);
+}
+
 /* One turn for each log that is ready now; what gets ready meanwhile has its turn in the next pass,
  * after the frames of this one have been started. */
 static void run_ready(struct committer *committer)

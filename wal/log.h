@@ -383,6 +383,7 @@ int committer_run(struct committer *committer, uint64_t timeout_us);
  * caller under the log's lock, and was clear before. */
 void committer_ready(struct committer *committer, struct wal *wal);
 void committer_wake(struct committer *committer);
+void committer_stop(struct committer *committer); /* its thread ends soon after */
 /* Microseconds until its next timer; UINT64_MAX: none. Its own thread only. */
 uint64_t committer_next_timer_us(const struct committer *committer);
 bool committer_is_mine(struct committer *committer);

@@ -307,10 +307,7 @@ static void stop_threads(struct store *store)
     }
     for (unsigned i = 0; i < store->thread_count; i++) {
         struct committer *committer = &store->committers[i];
-        pthread_mutex_lock(&committer->lock);
-        committer->stop = true;
-        pthread_mutex_unlock(&committer->lock);
-        committer_wake(committer);
+        committer_stop(committer);
         pthread_join(store->threads[i], NULL);
     }
 }
