@@ -453,7 +453,8 @@ static void waiting_sleeps_and_ends_in_time(void **state)
     assert_true(waited_us < 9000000);
     assert_true(used_us < 200000);
     assert_int_equal(wal_wait(f->wal, token, 0), -ETIMEDOUT);
-    assert_int_equal(wal_flush(f->wal, 0), -ETIMEDOUT); /* it has ended the delay all the same */
+    int rc = wal_flush(f->wal, 0); /* it ends the delay; a committer's thread may be that quick */
+    assert_true(rc == -ETIMEDOUT || rc == 0);
     assert_int_equal(wait_for(f->wal, token), 0);
 }
 
