@@ -478,13 +478,9 @@ static uint64_t first_offset_before(struct wal *wal, uint64_t timestamp_ns)
     }
     uint64_t offset = wal->first_offset;
     if (low > 0) {
-        /* Only the index knows offsets here: start at the noted frame before the time. */
         const struct segment *segment = wal->segments[low - 1];
-        offset = segment->header.base_offset;
-        for (uint32_t i = 0; i < segment->index.count; i++) {
-            if (segment->index.entries[i].timestamp_ns < timestamp_ns)
-                offset = segment->index.entries[i].offset;
-        }
+        offset =
+            frame_index_offset_before(&segment->index, timestamp_ns, segment->header.base_offset);
     }
     offset = max_u64(offset, wal->first_offset);
     pthread_mutex_unlock(&wal->lock);

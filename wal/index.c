@@ -40,8 +40,8 @@ uint64_t frame_index_find(const struct frame_index *index, uint64_t offset, uint
     return low > 0 ? index->entries[low - 1].position : fallback;
 }
 
-uint64_t frame_index_find_time(const struct frame_index *index, uint64_t timestamp_ns,
-                               uint64_t fallback)
+uint64_t frame_index_offset_before(const struct frame_index *index, uint64_t timestamp_ns,
+                                   uint64_t fallback)
 {
     uint32_t low = 0, high = index->count;
     while (low < high) {
@@ -51,5 +51,5 @@ uint64_t frame_index_find_time(const struct frame_index *index, uint64_t timesta
         else
             high = middle;
     }
-    return low > 0 ? index->entries[low - 1].position : fallback;
+    return low > 0 ? index->entries[low - 1].offset : fallback;
 }

@@ -31,8 +31,8 @@ void frame_index_add(struct frame_index *index, uint64_t offset, uint64_t timest
 /* Position of the last noted frame whose offset is at most `offset`, or `fallback`. */
 uint64_t frame_index_find(const struct frame_index *index, uint64_t offset, uint64_t fallback);
 
-/* Position of the last noted frame whose timestamp is before timestamp_ns, or `fallback`. */
-uint64_t frame_index_find_time(const struct frame_index *index, uint64_t timestamp_ns,
-                               uint64_t fallback);
+/* Offset of the last noted frame whose timestamp is before timestamp_ns, or `fallback`. */
+uint64_t frame_index_offset_before(const struct frame_index *index, uint64_t timestamp_ns,
+                                   uint64_t fallback);
 
 #endif
