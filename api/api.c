@@ -70,15 +70,13 @@ uint64_t api_now_us(void)
 /* A count for each route, and one more for what has none. */
 static int counters_init(struct api_counters *counters)
 {
-    static const char *const names[] = {
-        [HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT", [HTTP_DELETE] = "DELETE"};
     counters->route_count = ARRAY_SIZE(routes) + 1;
     counters->routes = calloc(counters->route_count, sizeof(*counters->routes));
     if (!counters->routes)
         return -ENOMEM;
 
     for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
-        counters->routes[i].method = names[routes[i].method];
+        counters->routes[i].method = gate_method_name(routes[i].method);
         counters->routes[i].path = routes[i].path;
     }
     counters->routes[ARRAY_SIZE(routes)].method = counters->routes[ARRAY_SIZE(routes)].path =
@@ -187,15 +185,12 @@ static bool method_matches(const struct route *route, enum http_method method)
 /* The methods of the request's path, as Allow lists them; "" if there is no such path. */
 static void list_methods(const struct request *request, char ret_allow[64])
 {
-    static const char *const names[] = {[HTTP_GET] = "GET, HEAD",
-                                        [HTTP_POST] = "POST",
-                                        [HTTP_PUT] = "PUT",
-                                        [HTTP_DELETE] = "DELETE"};
     ret_allow[0] = '\0';
     for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
         size_t bytes = strlen(ret_allow);
         if (route_matches(&routes[i], &request->target))
-            snprintf(ret_allow + bytes, 64 - bytes, "%s, ", names[routes[i].method]);
+            snprintf(ret_allow + bytes, 64 - bytes, "%s%s, ", gate_method_name(routes[i].method),
+                     routes[i].method == HTTP_GET ? ", HEAD" : "");
     }
     if (ret_allow[0])
         snprintf(ret_allow + strlen(ret_allow), 64 - strlen(ret_allow), "OPTIONS");
@@ -530,18 +525,4 @@ bool request_patience(struct request *request, const char *name, uint64_t fallba
         return false;
     *ret_us = min_u64(*ret_us, request->api->config.long_poll_max_us);
     return true;
-}
-
-/* New each time a log is made, so that nothing of a deleted log passes for its successor's. */
-void etag_print(char ret_etag[ETAG_BYTES], struct wal *wal, uint64_t offset)
-{
-    uint8_t id[16];
-    wal_id(wal, id);
-    char *end = ret_etag;
-    *end++ = '"';
-    for (size_t i = 0; i < sizeof(id); i++) {
-        *end++ = "0123456789abcdef"[id[i] >> 4];
-        *end++ = "0123456789abcdef"[id[i] & 15];
-    }
-    snprintf(end, ETAG_BYTES - (size_t)(end - ret_etag), "-%" PRIu64 "\"", offset);
 }

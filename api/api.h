@@ -57,6 +57,9 @@ void api_drain(struct api *api);
 uint64_t api_in_progress(const struct api *api);
 uint64_t api_appends_waiting(const struct api *api);
 
+/* Microseconds of the monotonic clock, which the store goes by too. Any thread. */
+uint64_t api_now_us(void);
+
 /* A connection was opened, or has been closed. */
 void api_count_connection(struct api *api, bool opened);
 

@@ -312,12 +312,6 @@ static bool open_log(struct request *request)
     return rc == 0;
 }
 
-static enum progress give_back(struct request *request)
-{
-    store_put(request->api->config.store, TAKE(request->wal));
-    return PROGRESS_ANSWERED;
-}
-
 /* ---- answers that rest on an append in flight ---- */
 
 static enum progress say_now(struct request *request, int fate)
@@ -337,16 +331,6 @@ static void finish_resting(struct request *request)
     request_waited(request);
 }
 
-/* Says it once everything that is queued now is decided. */
-static enum progress rest(struct request *request)
-{
-    request_wait(request, finish_resting);
-    int rc = wal_flush_async(request->wal, &request->handler);
-    if (rc < 0)
-        request_wait_refused(request, rc);
-    return PROGRESS_WAITING;
-}
-
 /* Says it once `rests_on` is durable. */
 static enum progress say_resting(struct request *request, struct wal_token rests_on,
                                  void (*say)(struct request *request))
@@ -355,9 +339,9 @@ static enum progress say_resting(struct request *request, struct wal_token rests
     request->append.rests_on = rests_on;
     int fate = wal_poll(request->wal, rests_on);
     if (fate == -EINPROGRESS)
-        return rest(request);
+        return request_wait_for_all(request, finish_resting);
     say_now(request, fate);
-    return give_back(request);
+    return request_give_back(request);
 }
 
 /* ---- what stands against appending ---- */
@@ -410,7 +394,7 @@ static bool is_to_be_appended(struct request *request, enum progress *ret_progre
     int rc = idempotency_judge(request->wal, &append->idempotency, verdict);
     if (rc < 0) {
         request_fail(request, WHEN_OPENING, rc);
-        *ret_progress = give_back(request);
+        *ret_progress = request_give_back(request);
         return false;
     }
     if (verdict->judgement != JUDGED_NEW) {
@@ -467,14 +451,14 @@ static enum progress append_unheard(struct request *request, const struct load *
     struct unheard *unheard = full ? NULL : malloc(sizeof(*unheard));
     if (!unheard) {
         request_fail(request, WHEN_APPENDING, full ? -EAGAIN : -ENOMEM);
-        return give_back(request);
+        return request_give_back(request);
     }
     *unheard = (struct unheard){{.done = unheard_done}, request->api, request->wal};
     int rc = wal_append(request->wal, load->records, load->count, options, &unheard->handler, NULL);
     if (rc < 0) {
         free(unheard);
         request_fail(request, WHEN_APPENDING, rc);
-        return give_back(request);
+        return request_give_back(request);
     }
     request->api->appends_unheard++;
     say_queued(request);
@@ -507,9 +491,9 @@ enum progress answer_log_append(struct request *request)
     if (!is_expected(request, positions.next_offset)) {
         append->say = say_moved;
         if (positions.next_offset > positions.committed_offset)
-            return rest(request);
+            return request_wait_for_all(request, finish_resting);
         say_moved(request);
-        return give_back(request);
+        return request_give_back(request);
     }
 
     /* Where it goes is known before it is queued, since all appends are queued by this thread. */

@@ -1,6 +1,9 @@
 #include "api/etag.h"
 
+#include <inttypes.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *skip_space(const char *at)
@@ -64,4 +67,17 @@ bool etag_list_has(const char *list, const char *etag, enum etag_comparison comp
             return false;
     }
     return false;
+}
+
+void etag_print(char ret_etag[ETAG_BYTES], struct wal *wal, uint64_t offset)
+{
+    uint8_t id[16];
+    wal_id(wal, id);
+    char *end = ret_etag;
+    *end++ = '"';
+    for (size_t i = 0; i < sizeof(id); i++) {
+        *end++ = "0123456789abcdef"[id[i] >> 4];
+        *end++ = "0123456789abcdef"[id[i] & 15];
+    }
+    snprintf(end, ETAG_BYTES - (size_t)(end - ret_etag), "-%" PRIu64 "\"", offset);
 }

@@ -62,18 +62,22 @@ static bool is_named(const struct http_header *header, const char *name)
            strncasecmp(header->name, name, header->name_bytes) == 0;
 }
 
-static enum http_method method_of(const char *method)
+static const char *const method_names[HTTP_OTHER] = {
+    [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD",     [HTTP_POST] = "POST",
+    [HTTP_PUT] = "PUT", [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
+};
+
+const char *gate_method_name(enum http_method method)
 {
-    static const struct {
-        const char *name;
-        enum http_method method;
-    } methods[] = {{"GET", HTTP_GET}, {"HEAD", HTTP_HEAD},     {"POST", HTTP_POST},
-                   {"PUT", HTTP_PUT}, {"DELETE", HTTP_DELETE}, {"OPTIONS", HTTP_OPTIONS}};
-    for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
-        if (strcmp(methods[i].name, method) == 0)
-            return methods[i].method;
-    }
-    return HTTP_OTHER;
+    return method_names[method];
+}
+
+static enum http_method method_of(const char *name)
+{
+    enum http_method method = HTTP_GET;
+    while (method < HTTP_OTHER && strcmp(method_names[method], name) != 0)
+        method++;
+    return method;
 }
 
 static bool refuse(struct response *refusal, enum problem problem, const char *detail)

@@ -26,6 +26,9 @@ struct gate_facts {
     const char *headers[HTTP_KNOWN_COUNT]; /* their values; NULL: not there */
 };
 
+/* "GET", ...; not of HTTP_OTHER. */
+const char *gate_method_name(enum http_method method);
+
 /* "Content-Type", ... */
 const char *gate_header_name(enum http_known header);
 

@@ -3,6 +3,7 @@
 
 #include "api/append.h"
 #include "api/errors.h"
+#include "api/etag.h"
 #include "api/json.h"
 #include "api/request.h"
 #include "wal/base.h"

@@ -164,9 +164,6 @@ enum progress request_fail(struct request *request, enum moment moment, int erro
 
 uint64_t api_uptime_us(const struct api *api);
 
-/* Microseconds of the monotonic clock, which the store goes by too. */
-uint64_t api_now_us(void);
-
 /* Waiting for a commit of request->wal, which the request holds. In this order:
  *
  *   request_wait()     before anything is queued; then queue with &request->handler
@@ -176,6 +173,13 @@ uint64_t api_now_us(void);
 void request_wait(struct request *request, void (*finish)(struct request *request));
 void request_wait_refused(struct request *request, int error);
 void request_waited(struct request *request);
+
+/* The same for everything that is queued on the log now, without queueing more. */
+enum progress request_wait_for_all(struct request *request,
+                                   void (*finish)(struct request *request));
+
+/* For a request that holds its log, and that is answered without having waited. */
+enum progress request_give_back(struct request *request);
 
 /* The most that is read of the body of an append. */
 size_t append_body_bytes_max(const struct request *request);
@@ -230,8 +234,5 @@ bool request_patience(struct request *request, const char *name, uint64_t fallba
 /* Answers why a record cannot be had: with what wal_cursor_next() returned and found. */
 enum progress request_refuse_record(struct request *request, struct wal *wal, int error,
                                     const struct wal_entry *entry);
-
-#define ETAG_BYTES 64
-void etag_print(char ret_etag[ETAG_BYTES], struct wal *wal, uint64_t offset);
 
 #endif

@@ -13,10 +13,11 @@
 /* The request keeps the log, which must exist; or it is answered. */
 static bool open_log(struct request *request)
 {
-    int rc = store_get(request->api->config.store, request->log, false, &request->wal);
-    if (rc < 0)
-        request_fail(request, WHEN_OPENING, rc);
-    return rc == 0;
+    struct held_log held;
+    if (!request_hold_log(request, &held))
+        return false;
+    request->wal = held.wal;
+    return true;
 }
 
 static void finish_positions(struct request *request)
@@ -38,11 +39,7 @@ enum progress answer_log_sync(struct request *request)
 {
     if (!open_log(request))
         return PROGRESS_ANSWERED;
-    request_wait(request, finish_positions);
-    int rc = wal_flush_async(request->wal, &request->handler);
-    if (rc < 0)
-        request_wait_refused(request, rc);
-    return PROGRESS_WAITING;
+    return request_wait_for_all(request, finish_positions);
 }
 
 /* 409 and not 400: nothing is wrong with the number, it is the log that is not that far, and the
@@ -54,8 +51,7 @@ static enum progress refuse_beyond_end(struct request *request, uint64_t committ
                             "Only durable records can be trimmed away, and those end at offset "
                             "%" PRIu64 ". Ask for no more than that, or wait until there are more.",
                             committed_offset);
-    store_put(request->api->config.store, TAKE(request->wal));
-    return PROGRESS_ANSWERED;
+    return request_give_back(request);
 }
 
 enum progress answer_log_trim(struct request *request)

@@ -27,9 +27,15 @@ void request_wait(struct request *request, void (*finish)(struct request *reques
     request->transport->suspend(request);
 }
 
-void request_waited(struct request *request)
+enum progress request_give_back(struct request *request)
 {
     store_put(request->api->config.store, TAKE(request->wal));
+    return PROGRESS_ANSWERED;
+}
+
+void request_waited(struct request *request)
+{
+    request_give_back(request);
     request->api->appends_waiting--;
 }
 
@@ -44,4 +50,13 @@ void request_wait_refused(struct request *request, int error)
     request->status = error;
     request->finish = finish_refused;
     request->transport->resume(request);
+}
+
+enum progress request_wait_for_all(struct request *request, void (*finish)(struct request *request))
+{
+    request_wait(request, finish);
+    int rc = wal_flush_async(request->wal, &request->handler);
+    if (rc < 0)
+        request_wait_refused(request, rc);
+    return PROGRESS_WAITING;
 }

@@ -19,7 +19,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "api/api.h"
@@ -56,13 +55,6 @@ struct server {
     } told;
 };
 
-static uint64_t now_us(void)
-{
-    struct timespec now;
-    must(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
-
 /* ---- what the operator is told ---- */
 
 static int fail(const char *what, const char *reason)
@@ -88,7 +80,7 @@ static void warn(const char *event, const char *reason)
 static void tell(void *context, const struct api_event *event)
 {
     struct server *server = context;
-    uint64_t now = now_us();
+    uint64_t now = api_now_us();
     bool same = server->told.name && strcmp(server->told.name, event->name) == 0 &&
                 server->told.error == event->error;
     if (same && now - server->told.at_us < EVENT_QUIET_US) {
@@ -381,9 +373,9 @@ static void serve(struct server *server)
     while (!server->stopping)
         wait_us = turn(server, wait_us);
 
-    uint64_t until_us = now_us() + server->config->shutdown_timeout_us;
+    uint64_t until_us = api_now_us() + server->config->shutdown_timeout_us;
     while (api_in_progress(server->api) > 0 &&
-           (now_us() < until_us || api_appends_waiting(server->api) > 0 ||
+           (api_now_us() < until_us || api_appends_waiting(server->api) > 0 ||
             mhd_suspended(server->mhd) > 0))
         wait_us = turn(server, min_u64(wait_us, STOP_TURN_US));
 }
