@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tests/bench/bench.h"
+#include "tests/support/splitmix64.h"
 #include "wal/base.h"
 
 #define TMPFS_MAGIC_NUMBER 0x01021994
@@ -254,12 +255,7 @@ void *random_bytes_new(size_t size)
     must(words);
     must(getrandom(&state, sizeof(state), 0) == (ssize_t)sizeof(state));
     for (size_t i = 0; i < round_up(size, BLOCK_BYTES) / sizeof(*words); i++) {
-        /* splitmix64: no zero sectors, nothing that compresses. */
-        uint64_t mixed = (state += 0x9e3779b97f4a7c15u);
-
-        mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
-        mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
-        words[i] = mixed ^ (mixed >> 31);
+        words[i] = splitmix64_next(&state); /* no zero sectors, nothing that compresses */
     }
     return words;
 }

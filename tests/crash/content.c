@@ -26,8 +26,8 @@ void content_init(void)
 /* Noise is shared by all contents; the number in front of it makes each of them unlike the rest. */
 static void write_noise(const struct content *content, uint8_t *bytes)
 {
-    uint64_t stamp = random_mix(content->number + 1);
-    uint64_t begin = random_mix(stamp) % NOISE_BEGINS;
+    uint64_t stamp = splitmix64_mix(content->number + 1);
+    uint64_t begin = splitmix64_mix(stamp) % NOISE_BEGINS;
 
     memcpy(bytes, noise + begin, content->size);
     memcpy(bytes, &stamp, min_u64(sizeof(stamp), content->size));
@@ -40,11 +40,11 @@ void content_write(const struct content *content, uint8_t *bytes)
     case CONTENT_NOISE: write_noise(content, bytes); break;
     case CONTENT_ZEROS: memset(bytes, 0, content->size); break;
     case CONTENT_HOLES: {
-        uint32_t begin = (uint32_t)(random_mix(content->number + 2) % (content->size + 1));
+        uint32_t begin = (uint32_t)(splitmix64_mix(content->number + 2) % (content->size + 1));
         uint32_t room = content->size - begin;
 
         write_noise(content, bytes);
-        memset(bytes + begin, 0, random_mix(content->number + 3) % (room + 1));
+        memset(bytes + begin, 0, splitmix64_mix(content->number + 3) % (room + 1));
         break;
     }
     case CONTENT_STORED: memcpy(bytes, content->stored, content->size); break;
@@ -116,5 +116,5 @@ uint64_t content_hash(const void *data, size_t size)
     }
     for (; size > 0; size--, bytes++)
         hash = (hash ^ *bytes) * UINT64_C(0x100000001b3);
-    return random_mix(hash);
+    return splitmix64_mix(hash);
 }

@@ -466,7 +466,7 @@ static uint64_t disk_fingerprint(struct history *history, const struct log_model
 
     layout_read(&after, history->disk, log->name, SIM_CACHED);
     for (unsigned i = 0; i < after.segment_count; i++)
-        hash = random_mix(hash ^ content_hash(after.segments[i].bytes, after.segments[i].size));
+        hash = splitmix64_mix(hash ^ content_hash(after.segments[i].bytes, after.segments[i].size));
     layout_done(&after);
     return hash;
 }

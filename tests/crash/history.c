@@ -498,7 +498,7 @@ static void draw_swarm(struct history *history)
 static void begin(struct history *history, uint64_t seed)
 {
     history->seed = seed;
-    history->random = (struct random){random_mix(seed ^ UINT64_C(0x5eed))};
+    history->random = (struct random){splitmix64_mix(seed ^ UINT64_C(0x5eed))};
     history->next_sequence = 0;
     history->next_content = 0;
     history->hash = 0;

@@ -146,7 +146,7 @@ static inline bool is_dead(const struct history *history)
 /* Mixes what a call returned into the history's hash. */
 static inline void remember(struct history *history, uint64_t value)
 {
-    history->hash = random_mix(history->hash ^ value) + 1;
+    history->hash = splitmix64_mix(history->hash ^ value) + 1;
 }
 
 /* Faults that the disk has shown so far: a call during which this grew may fail. */

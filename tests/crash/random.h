@@ -8,22 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tests/support/splitmix64.h"
+
 struct random {
     uint64_t state;
 };
 
-/* The finalizer of splitmix64: neighbouring values come out unrelated. */
-static inline uint64_t random_mix(uint64_t value)
-{
-    value = (value ^ (value >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    value = (value ^ (value >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return value ^ (value >> 31);
-}
-
 static inline uint64_t random_next(struct random *random)
 {
-    random->state += UINT64_C(0x9e3779b97f4a7c15);
-    return random_mix(random->state);
+    return splitmix64_next(&random->state);
 }
 
 /* Below `limit`, which is from 1 to 2^32. */

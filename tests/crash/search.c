@@ -103,7 +103,7 @@ static void run_one(uint64_t seed, bool repeat)
     uint64_t hash = history_run(&the_history, seed);
 
     progress++;
-    totals->hash += random_mix(hash);
+    totals->hash += splitmix64_mix(hash);
     if (!repeat)
         return;
 

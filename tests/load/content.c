@@ -31,7 +31,7 @@ static uint64_t sum_of(const char *data, size_t size)
     for (size_t at = 0; at < size; at += sizeof(uint64_t)) {
         uint64_t word = 0;
         memcpy(&word, data + at, min_u64(sizeof(word), size - at));
-        sum = mix(sum ^ word);
+        sum = splitmix64_of(sum ^ word);
     }
     return sum;
 }
@@ -41,7 +41,7 @@ static void fill(char *data, size_t size, uint64_t hash, bool text)
     uint64_t state = hash;
     for (size_t at = 0; at < size; at++) {
         if (at % 8 == 0)
-            state = mix(state);
+            state = splitmix64_of(state);
         unsigned char byte = (unsigned char)(state >> (at % 8 * 8));
         data[at] = (char)(text ? ' ' + byte % 95 : byte);
     }
@@ -53,7 +53,7 @@ static void fill(char *data, size_t size, uint64_t hash, bool text)
 size_t content_make(char ret_data[CONTENT_BYTES_MAX], uint64_t seed, struct content_id id,
                     bool text)
 {
-    uint64_t hash = mix(mix(seed ^ id.writer) ^ id.sequence);
+    uint64_t hash = splitmix64_of(splitmix64_of(seed ^ id.writer) ^ id.sequence);
     size_t size = size_of(hash);
     char head[HEAD_BYTES + 1];
     fill(ret_data + HEAD_BYTES, size - HEAD_BYTES, hash, text || hash % 3 == 0);

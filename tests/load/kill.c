@@ -291,7 +291,7 @@ int kill_open(struct kill_run *run, struct program *program)
 {
     memset(run, 0, sizeof(*run));
     run->program = program;
-    run->random = mix(program->options->seed);
+    run->random = splitmix64_of(program->options->seed);
     journal_init(&run->journal, program->options->seed);
     checker_init(&run->checker, &run->journal);
     must(loop_open(&run->loop) == 0);
@@ -299,7 +299,7 @@ int kill_open(struct kill_run *run, struct program *program)
         struct writer *writer = &run->writers[i];
         writer->run = run;
         writer->number = i;
-        writer->random = mix(run->random + i);
+        writer->random = splitmix64_of(run->random + i);
         writer->body = malloc((size_t)BATCH_MAX * (CONTENT_BYTES_MAX + 1));
         must(writer->body);
         client_init(&writer->client, &run->loop, take_receipt, lose_connection, writer);

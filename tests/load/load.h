@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "tests/support/splitmix64.h"
+
 #define EXIT_VIOLATION 1 /* the program broke a promise */
 #define EXIT_TROUBLE 2   /* something is wrong with the test or the machine */
 #define EXIT_SKIPPED 77
@@ -83,7 +85,6 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool is_planted(const struct program *program, const char *plant);
 uint64_t clock_us(void);
 void sleep_us(uint64_t us);
-uint64_t mix(uint64_t value);
 /* The next number of a sequence, below `limit`. */
 uint64_t random_below(uint64_t *state, uint64_t limit);
 

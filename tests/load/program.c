@@ -52,17 +52,9 @@ void sleep_us(uint64_t us)
     (void)nanosleep(&time, NULL);
 }
 
-uint64_t mix(uint64_t value)
-{
-    value += 0x9e3779b97f4a7c15u;
-    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
-    value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
-    return value ^ (value >> 31);
-}
-
 uint64_t random_below(uint64_t *state, uint64_t limit)
 {
-    *state = mix(*state);
+    *state = splitmix64_of(*state);
     return *state % limit;
 }
 

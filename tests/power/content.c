@@ -19,17 +19,9 @@ struct id_bytes {
 };
 _Static_assert(sizeof(struct id_bytes) == 24, "no padding");
 
-uint64_t power_mix(uint64_t value)
-{
-    value += 0x9e3779b97f4a7c15u;
-    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
-    value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
-    return value ^ (value >> 31);
-}
-
 uint64_t power_random(uint64_t *state, uint64_t limit)
 {
-    *state = power_mix(*state);
+    *state = splitmix64_of(*state);
     return *state % limit;
 }
 
@@ -41,8 +33,8 @@ bool power_id_equal(struct power_id a, struct power_id b)
 
 static uint64_t id_hash(uint64_t seed, struct power_id id)
 {
-    uint64_t hash = power_mix(seed ^ ((uint64_t)id.run << 32 | id.log));
-    return power_mix(hash ^ ((uint64_t)id.append << 32 | (uint32_t)id.writer << 16 | id.index));
+    uint64_t hash = splitmix64_of(seed ^ ((uint64_t)id.run << 32 | id.log));
+    return splitmix64_of(hash ^ ((uint64_t)id.append << 32 | (uint32_t)id.writer << 16 | id.index));
 }
 
 /* Of the append as a whole, whichever of its records is asked about. */

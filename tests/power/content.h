@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tests/support/splitmix64.h"
 #include "wal/wal.h"
 
 #define POWER_BATCH_MAX 64u
@@ -61,9 +62,7 @@ size_t power_state_make(unsigned char value[POWER_STATE_BYTES_MAX], uint32_t run
 bool power_state_read(const unsigned char *value, size_t size, uint32_t *ret_run,
                       uint32_t *ret_number);
 
-/* The source of every choice and byte of these tests. */
-uint64_t power_mix(uint64_t value);
-/* The next number of a sequence, below `limit`. */
+/* The next number of a sequence, below `limit`: splitmix64 makes every choice and byte here. */
 uint64_t power_random(uint64_t *state, uint64_t limit);
 
 #endif

@@ -445,7 +445,7 @@ static void writer_init(struct writer *writer, struct workload *load, unsigned n
     uint64_t who = (uint64_t)load->options->run << 16 | number << 8 | twin;
     writer->load = load;
     writer->number = (uint16_t)number;
-    writer->random = power_mix(load->options->seed ^ power_mix(who));
+    writer->random = splitmix64_of(load->options->seed ^ splitmix64_of(who));
 }
 
 static int open_logs(struct workload *load)
@@ -528,7 +528,7 @@ int work(const struct options *options)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
     power_store_config(&config, options);
-    load.slow = power_mix(options->seed + options->run) % 3 == 0;
+    load.slow = splitmix64_of(options->seed + options->run) % 3 == 0;
     int rc = store_open(&load.store, options->dir, &config, reason);
     if (rc < 0) {
         (void)fprintf(stderr, "power_writer: %s: %s: %s\n", options->dir, strerror(-rc), reason);

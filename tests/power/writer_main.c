@@ -29,7 +29,7 @@ static const char usage[] =
 
 void power_store_config(struct store_config *config, const struct options *options)
 {
-    uint64_t chance = power_mix(options->seed ^ options->run);
+    uint64_t chance = splitmix64_of(options->seed ^ options->run);
     static const uint32_t delays_us[] = {0, 0, 200, 1000};
     static const uint32_t spaces[] = {64u << 10, 64u << 10, 256u << 10, 8192};
     static const uint32_t marks_us[] = {0, 2000, 20000, 200000};

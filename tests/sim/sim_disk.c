@@ -50,7 +50,7 @@ static bool kind_writes(enum sim_kind kind)
 
 void sim_trace_mix(struct sim_disk *disk, uint64_t value)
 {
-    disk->hash = mix64(disk->hash + value + 0x9e3779b97f4a7c15u);
+    disk->hash = splitmix64_mix(disk->hash + value + 0x9e3779b97f4a7c15u);
 }
 
 static const char *last_name(const char *path)
@@ -251,7 +251,7 @@ void sim_crash_at_change(struct sim_disk *disk, uint64_t k)
 
 void sim_crash_seed(struct sim_disk *disk, uint64_t seed)
 {
-    disk->crash_rng = mix64(seed);
+    disk->crash_rng = splitmix64_mix(seed);
 }
 
 uint64_t sim_ops(const struct sim_disk *disk)
@@ -344,9 +344,9 @@ void sim_reset(struct sim_disk *disk, uint64_t seed)
     disk->handle_base = 0;
     disk->now_us = 1;
     disk->realtime_step_ns = 0;
-    disk->rng = mix64(seed);
-    disk->bytes_rng = mix64(seed + 1) ^ UINT64_MAX;
-    disk->crash_rng = mix64(seed ^ (UINT64_C(1) << 63));
+    disk->rng = splitmix64_mix(seed);
+    disk->bytes_rng = splitmix64_mix(seed + 1) ^ UINT64_MAX;
+    disk->crash_rng = splitmix64_mix(seed ^ (UINT64_C(1) << 63));
     disk->store.damage_rng = disk->bytes_rng ^ disk->crash_rng;
     disk->ops = disk->changes = 0;
     disk->fault_count = 0;

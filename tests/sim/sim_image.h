@@ -7,6 +7,7 @@
 #define SIM_IMAGE_H
 
 #include "tests/sim/sim_disk.h"
+#include "tests/support/splitmix64.h"
 #include "wal/base.h"
 
 enum {
@@ -19,18 +20,10 @@ _Static_assert(BLOCK_SECTORS == 8, "a mask of the sectors of one block is a uint
 
 /* --- Chance ----------------------------------------------------------------------------------- */
 
-static inline uint64_t mix64(uint64_t value)
-{
-    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
-    value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
-    return value ^ (value >> 31);
-}
-
-/* splitmix64: one word of state, so that a history has as many independent streams as it likes. */
+/* A history has as many independent streams as it likes. */
 static inline uint64_t rng_next(uint64_t *rng)
 {
-    *rng += 0x9e3779b97f4a7c15u;
-    return mix64(*rng);
+    return splitmix64_next(rng);
 }
 
 /* Below `limit`, which is at most 2^32; 0 for 0. */

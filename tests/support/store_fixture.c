@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/support/splitmix64.h"
 #include "tests/support/tempdir.h"
 #include "wal/base.h"
 
@@ -302,17 +303,10 @@ const char *fixture_segment(struct fixture *f, const char *log, uint64_t number)
 
 /* ---- Records ------------------------------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t value)
-{
-    value = (value ^ (value >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    value = (value ^ (value >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return value ^ (value >> 31);
-}
-
 /* No byte is ever zero, so that no part of a record looks like space that was not written. */
 static uint64_t record_word(uint64_t number, size_t index)
 {
-    return mix(number * 1000003 + index + 1) | UINT64_C(0x0101010101010101);
+    return splitmix64_mix(number * 1000003 + index + 1) | UINT64_C(0x0101010101010101);
 }
 
 void record_fill(void *data, size_t size, uint64_t number)
@@ -335,7 +329,7 @@ bool record_is(const void *data, size_t size, uint64_t number)
 
 size_t record_size(uint64_t number, size_t size_max)
 {
-    return 1 + mix(number ^ 0x5bd1e995) % size_max;
+    return 1 + splitmix64_mix(number ^ 0x5bd1e995) % size_max;
 }
 
 struct wal_token append_number(struct wal *wal, uint64_t number, size_t size)
