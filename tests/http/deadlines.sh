@@ -50,17 +50,6 @@ expect_late()
     [ -n "$(header Date)" ] || die "$1: no Date"
 }
 
-# nothing_left: no request but the one that asks is under way.
-nothing_left()
-{
-    for _ in $(seq 100); do
-        expect 200 "$url/stats"
-        [ "$(member requests_in_progress)" -ne 1 ] || return 0
-        sleep 0.1
-    done
-    die "$1: $(cat "$work/body")"
-}
-
 host='Host: localhost\r\n'
 long=$(printf 'a%.0s' {1..200})
 
@@ -101,7 +90,7 @@ connect
 printf 'POST /logs/- HTTP/1.1\r\n%bContent-Length: 10\r\n\r\nx' "$host" >&7
 expect_late 'the body of a request that is refused'
 expect 404 "$url/logs/late/offsets"
-nothing_left 'after bodies that were cut off'
+until_stats requests_in_progress 1 # after bodies that were cut off
 
 # All of that is in the metrics: the silent connection and the line without an end are no requests.
 expect 200 "$url/metrics"
@@ -164,7 +153,7 @@ head -c 16777216 /dev/zero >"$work/large"
 expect 200 --data-binary "@$work/large" "$url/logs/large"
 connect
 printf 'GET /logs/large/records/0 HTTP/1.1\r\n%b\r\n' "$host" >&7
-nothing_left 'an answer that is not taken'
+until_stats requests_in_progress 1 # an answer that is not taken
 timeout 60 cat <&7 >"$work/said" 2>/dev/null || true
 exec 7>&-
 [ "$(wc -c <"$work/said")" -lt 16777216 ] || die 'all of the answer came after the time-out'
@@ -184,6 +173,6 @@ for request in 'GET /livez HTTP/1.1\r\nA: ' "${post}Content-Length: 9\r\n\r\nonl
 done
 kill -CONT "$server_pid"
 sleep 0.5
-nothing_left 'after clients that went away'
+until_stats requests_in_progress 1 # after clients that went away
 stop
 passed

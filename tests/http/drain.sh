@@ -65,11 +65,8 @@ ask
 third=$ask_fd
 exec 9<>"/dev/tcp/127.0.0.1/$port" # keeps it from ending before all have asked
 printf 'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nha' >&9
-for _ in $(seq 100); do
-    expect 200 "$url/stats"
-    [ "$(member appends_waiting)" != 1 ] || [ "$(member requests_in_progress)" != 3 ] || break
-    sleep 0.1
-done
+until_stats appends_waiting 1
+until_stats requests_in_progress 3
 kill -TERM "$server_pid"
 wait_for 'event=stopping' || die 'it did not say that it is stopping'
 answer "$first" 'GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n' 503
@@ -89,11 +86,7 @@ ended
 start --shutdown-timeout 1s
 exec 7<>"/dev/tcp/127.0.0.1/$port"
 printf 'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nha' >&7
-for _ in $(seq 100); do
-    expect 200 "$url/stats"
-    [ "$(member requests_in_progress)" != 2 ] || break
-    sleep 0.1
-done
+until_stats requests_in_progress 2
 stop
 exec 7>&-
 

@@ -195,6 +195,17 @@ expect_problem()
     grep -q '"detail":".\{10,\}"' "$work/body" || die "no detail: $(cat "$work/body")"
 }
 
+# until_stats NAME VALUE: the service says so of itself, sooner or later.
+until_stats()
+{
+    for _ in $(seq 100); do
+        expect 200 "$url/stats"
+        [ "$(member "$1")" != "$2" ] || return 0
+        sleep 0.1
+    done
+    die "$1 is not $2: $(cat "$work/body")"
+}
+
 # refused STATUS TYPE ARGUMENT...: as expect, with this type of problem.
 refused()
 {

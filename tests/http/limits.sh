@@ -13,17 +13,6 @@ expect_busy()
     [ -n "$(header Retry-After)" ] || die '503 without Retry-After'
 }
 
-# until_stats NAME VALUE: the service says so of itself, sooner or later.
-until_stats()
-{
-    for _ in $(seq 100); do
-        expect 200 "$url/stats"
-        [ "$(member "$1")" != "$2" ] || return 0
-        sleep 0.1
-    done
-    die "$1 is not $2: $(cat "$work/body")"
-}
-
 # Connections: the last one waits in the backlog, until another is closed; nothing else may have to
 # happen for it to be taken in.
 start --connections-max 3

@@ -85,11 +85,7 @@ status=0
 [ "$status" -eq 1 ] || die "a start that fails: exit status $status: $(cat "$work"/valgrind.*)"
 exec 7<>"/dev/tcp/127.0.0.1/$port"
 printf 'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx' >&7
-for _ in $(seq 100); do
-    expect 200 "$url/stats"
-    [ "$(member requests_in_progress)" != 2 ] || break
-    sleep 0.1
-done
+until_stats requests_in_progress 2
 stop
 clean
 exec 7>&-
