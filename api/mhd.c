@@ -92,12 +92,9 @@ struct link {
 
 struct exchange {
     struct request request;
-    struct mhd *mhd;
     struct link *link;
-    struct MHD_Connection *connection;
     enum stage stage;
-    struct exchange *next_decided;
-    struct exchange *next_put_off;
+    struct exchange *next; /* in the queue it is in, which is one at most */
     enum stage put_off_from;
     bool has_waited; /* having been put off, it is answered, or waits for news */
 
@@ -108,6 +105,10 @@ struct exchange {
 
     size_t target_bytes;
     char target[]; /* raw; taken apart by request_begin() */
+};
+
+struct queue {
+    struct exchange *first, **end;
 };
 
 struct mhd {
@@ -123,23 +124,59 @@ struct mhd {
     struct deadlines deadlines;
     uint64_t wait_us; /* what mhd_run() returned last */
 
-    struct exchange *decided, **decided_end; /* in the order of decision */
+    struct queue decided; /* in the order of decision */
 
     uint64_t turn_end_us;
-    struct exchange *put_off, **put_off_end; /* in the order of arrival */
+    struct queue put_off; /* in the order of arrival */
 };
 
 /* ---- suspending and resuming ---- */
+
+static void queue_init(struct queue *queue)
+{
+    queue->first = NULL;
+    queue->end = &queue->first;
+}
+
+static void queue_add(struct queue *queue, struct exchange *exchange)
+{
+    exchange->next = NULL;
+    *queue->end = exchange;
+    queue->end = &exchange->next;
+}
+
+/* The first one, or NULL. */
+static struct exchange *queue_take(struct queue *queue)
+{
+    struct exchange *exchange = queue->first;
+    if (exchange)
+        queue->first = exchange->next;
+    if (!queue->first)
+        queue->end = &queue->first;
+    return exchange;
+}
+
+static void suspend_in(struct exchange *exchange, enum stage stage)
+{
+    struct link *link = exchange->link;
+    exchange->stage = stage;
+    link->mhd->suspended++;
+    deadline_clear(&link->mhd->deadlines, &link->deadline);
+    MHD_suspend_connection(link->connection);
+}
+
+static void resume_now(struct exchange *exchange)
+{
+    exchange->link->mhd->suspended--;
+    MHD_resume_connection(exchange->link->connection);
+}
 
 static void suspend(struct request *request)
 {
     struct exchange *exchange = container_of(request, struct exchange, request);
     must(exchange->stage == STAGE_BODY);
-    exchange->stage = STAGE_WAITING;
     exchange->has_waited = false;
-    exchange->mhd->suspended++;
-    deadline_clear(&exchange->mhd->deadlines, &exchange->link->deadline);
-    MHD_suspend_connection(exchange->connection);
+    suspend_in(exchange, STAGE_WAITING);
 }
 
 static void resume(struct request *request)
@@ -147,23 +184,16 @@ static void resume(struct request *request)
     struct exchange *exchange = container_of(request, struct exchange, request);
     must(exchange->stage == STAGE_WAITING);
     exchange->stage = STAGE_DECIDED;
-    exchange->next_decided = NULL;
-    *exchange->mhd->decided_end = exchange;
-    exchange->mhd->decided_end = &exchange->next_decided;
+    queue_add(&exchange->link->mhd->decided, exchange);
 }
 
 static const struct request_transport transport = {suspend, resume};
 
 static void resume_decided(struct mhd *mhd)
 {
-    struct exchange *exchange = TAKE(mhd->decided);
-    mhd->decided_end = &mhd->decided;
-    while (exchange) {
-        struct exchange *next = exchange->next_decided;
-        mhd->suspended--;
-        MHD_resume_connection(exchange->connection);
-        exchange = next;
-    }
+    struct exchange *exchange;
+    while ((exchange = queue_take(&mhd->decided)) != NULL)
+        resume_now(exchange);
 }
 
 /* ---- taking turns ---- */
@@ -173,33 +203,24 @@ static void resume_decided(struct mhd *mhd)
  * waited for it. What there is no time for waits, so that nobody who appends waits for all of them. */
 static bool put_off(struct exchange *exchange)
 {
-    struct mhd *mhd = exchange->mhd;
+    struct mhd *mhd = exchange->link->mhd;
     if (!request_takes_long(&exchange->request) || exchange->has_waited ||
-        (!mhd->put_off && api_now_us() < mhd->turn_end_us))
+        (!mhd->put_off.first && api_now_us() < mhd->turn_end_us))
         return false;
     exchange->put_off_from = exchange->stage;
-    exchange->stage = STAGE_PUT_OFF;
-    exchange->next_put_off = NULL;
-    *mhd->put_off_end = exchange;
-    mhd->put_off_end = &exchange->next_put_off;
-    mhd->suspended++;
-    deadline_clear(&mhd->deadlines, &exchange->link->deadline);
-    MHD_suspend_connection(exchange->connection);
+    queue_add(&mhd->put_off, exchange);
+    suspend_in(exchange, STAGE_PUT_OFF);
     return true;
 }
 
 static void resume_put_off(struct mhd *mhd)
 {
-    struct exchange *exchange = mhd->put_off;
-    if (!exchange || api_now_us() >= mhd->turn_end_us)
+    if (!mhd->put_off.first || api_now_us() >= mhd->turn_end_us)
         return;
-    mhd->put_off = exchange->next_put_off;
-    if (!mhd->put_off)
-        mhd->put_off_end = &mhd->put_off;
+    struct exchange *exchange = queue_take(&mhd->put_off);
     exchange->stage = exchange->put_off_from;
     exchange->has_waited = true;
-    mhd->suspended--;
-    MHD_resume_connection(exchange->connection);
+    resume_now(exchange);
 }
 
 /* ---- the life of an exchange ---- */
@@ -227,7 +248,7 @@ static size_t shared_bytes(size_t capacity)
 
 static void drop_body(struct exchange *exchange)
 {
-    exchange->mhd->body_bytes -= shared_bytes(exchange->body_capacity);
+    exchange->link->mhd->body_bytes -= shared_bytes(exchange->body_capacity);
     exchange->body_capacity = 0;
     free(TAKE(exchange->body));
 }
@@ -235,7 +256,7 @@ static void drop_body(struct exchange *exchange)
 static void end_exchange(struct link *link)
 {
     struct exchange *exchange = TAKE(link->exchange);
-    struct mhd *mhd = exchange->mhd;
+    struct mhd *mhd = link->mhd;
     must(exchange->stage != STAGE_WAITING);
     if (exchange->stage == STAGE_DECIDED) /* resumed, and found to be gone: nobody to tell */
         request_finish(&exchange->request);
@@ -261,9 +282,7 @@ static void *target_seen(void *argument, const char *target, struct MHD_Connecti
         end_exchange(link);
     link->exchange = exchange;
     deadline_set(&mhd->deadlines, &link->deadline, DEADLINE_HEAD);
-    exchange->mhd = mhd;
     exchange->link = link;
-    exchange->connection = connection;
     exchange->target_bytes = bytes;
     if (kept > 0)
         memcpy(exchange->target, target, kept);
@@ -386,7 +405,7 @@ static bool add_headers(struct MHD_Response *out, const struct exchange *exchang
     if (!has_cache_control)
         fine = fine && MHD_add_response_header(out, "Cache-Control", "no-store") == MHD_YES;
     fine = fine && MHD_add_response_header(out, "X-Content-Type-Options", "nosniff") == MHD_YES;
-    if (response->close || exchange->mhd->quiesced)
+    if (response->close || exchange->link->mhd->quiesced)
         fine = fine && MHD_add_response_header(out, "Connection", "close") == MHD_YES;
     return fine;
 }
@@ -395,7 +414,7 @@ static bool add_headers(struct MHD_Response *out, const struct exchange *exchang
  * case, and an answer that nothing else stands in the way of is never refused for its size. */
 static void count_answer(struct exchange *exchange)
 {
-    struct mhd *mhd = exchange->mhd;
+    struct mhd *mhd = exchange->link->mhd;
     const struct route *route = exchange->request.route;
     struct response *response = &exchange->request.response;
     if (response->body_bytes > SMALL_ANSWER_BYTES && route && !route->changes &&
@@ -417,7 +436,7 @@ static enum MHD_Result answer(struct exchange *exchange)
 {
     struct response *response = &exchange->request.response;
     count_answer(exchange);
-    deadline_set(&exchange->mhd->deadlines, &exchange->link->deadline, DEADLINE_ANSWER);
+    deadline_set(&exchange->link->mhd->deadlines, &exchange->link->deadline, DEADLINE_ANSWER);
     struct MHD_Response *out = MHD_create_response_from_buffer(response->body_bytes, response->body,
                                                                MHD_RESPMEM_MUST_FREE);
     if (!out)
@@ -427,7 +446,7 @@ static enum MHD_Result answer(struct exchange *exchange)
 
     enum MHD_Result result = MHD_NO;
     if (add_headers(out, exchange))
-        result = MHD_queue_response(exchange->connection, response->status, out);
+        result = MHD_queue_response(exchange->link->connection, response->status, out);
     MHD_destroy_response(out);
     exchange->stage = STAGE_ANSWERED;
     drop_body(exchange);
@@ -450,15 +469,15 @@ static enum MHD_Result collect_header(void *argument, enum MHD_ValueKind kind, c
 static enum MHD_Result begin(struct exchange *exchange, const char *method, const char *version)
 {
     struct http_head head;
-    if (!wire_head_was_seen(descriptor_of(exchange->connection)))
+    if (!wire_head_was_seen(descriptor_of(exchange->link->connection)))
         return MHD_NO;
     head.method = method;
     head.version = version;
     head.target = exchange->target;
     head.target_bytes = exchange->target_bytes;
     head.header_count = 0;
-    deadline_set(&exchange->mhd->deadlines, &exchange->link->deadline, DEADLINE_BODY);
-    MHD_get_connection_values_n(exchange->connection, MHD_HEADER_KIND, collect_header, &head);
+    deadline_set(&exchange->link->mhd->deadlines, &exchange->link->deadline, DEADLINE_BODY);
+    MHD_get_connection_values_n(exchange->link->connection, MHD_HEADER_KIND, collect_header, &head);
 
     switch (request_begin(&exchange->request, &head, exchange->target)) {
     case BEGIN_READ: exchange->stage = STAGE_BODY; return MHD_YES;
@@ -475,7 +494,7 @@ static enum MHD_Result begin(struct exchange *exchange, const char *method, cons
 static bool make_room(struct exchange *exchange, size_t bytes)
 {
     struct request *request = &exchange->request;
-    struct mhd *mhd = exchange->mhd;
+    struct mhd *mhd = exchange->link->mhd;
     if (bytes > request->body_bytes_max - request->body_bytes) {
         request_refuse_size(request);
         return false;
@@ -595,8 +614,8 @@ int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *
                        [DEADLINE_IDLE] = config->idle_timeout_us,
                    },
                    api_now_us());
-    mhd->decided_end = &mhd->decided;
-    mhd->put_off_end = &mhd->put_off;
+    queue_init(&mhd->decided);
+    queue_init(&mhd->put_off);
     mhd->daemon = start_daemon(mhd, config);
     if (!mhd->daemon) { /* which has closed the socket or not, depending on the reason */
         free(mhd);
@@ -641,7 +660,7 @@ uint64_t mhd_run(struct mhd *mhd)
     /* What is decided already was refused at once, or has waited long enough, or was decided by a
      * deletion that did the committer's work. */
     uint64_t timer_us = api_run_timers(mhd->api);
-    bool waits = !pending && !mhd->decided && !mhd->put_off;
+    bool waits = !pending && !mhd->decided.first && !mhd->put_off.first;
     mhd->wait_us = waits ? min_u64(deadlines_wait_us(&mhd->deadlines), timer_us) : 0;
     return mhd->wait_us;
 }
