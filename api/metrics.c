@@ -212,6 +212,15 @@ static void add_queue(struct text *text, const struct snapshot *snapshot)
                 store->writes);
 }
 
+/*
+ * Whether a status is told of before it was ever answered: what alerts are made of has to begin at 0,
+ * or its first time is no increase.
+ */
+static bool told_at_zero(unsigned status)
+{
+    return status == 500 || status == 503 || status == 507;
+}
+
 static void add_answers(struct text *text, const struct api_counters *counters)
 {
     static const char name[] = "wald_http_requests_total";
@@ -221,7 +230,7 @@ static void add_answers(struct text *text, const struct api_counters *counters)
     for (size_t i = 0; i < counters->route_count; i++) {
         const struct route_answers *route = &counters->routes[i];
         for (unsigned status = 0; status < STATUS_COUNT; status++) {
-            if (route->by_status[status] == 0)
+            if (route->by_status[status] == 0 && !told_at_zero(status + STATUS_MIN))
                 continue;
             char code[16];
             snprintf(code, sizeof(code), "%u", status + STATUS_MIN);

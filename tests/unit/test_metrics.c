@@ -109,6 +109,8 @@ static void a_snapshot_is_written_as_prometheus_reads_it(void **state)
                 "wald_http_requests_total{method=\"GET\",route=\"/logs/{log}\",code=\"404\"} 1");
     expect_line(&samples,
                 "wald_http_requests_total{method=\"other\",route=\"other\",code=\"599\"} 2");
+    expect_line(&samples,
+                "wald_http_requests_total{method=\"GET\",route=\"/logs/{log}\",code=\"503\"} 0");
     expect_line(&samples, "wald_http_refusals_total{type=\"busy\"} 3");
     assert_int_equal(snapshot_answers(&samples.snapshot, 200, 300), 7);
     assert_int_equal(snapshot_answers(&samples.snapshot, 400, 600), 3);
