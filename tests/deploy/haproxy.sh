@@ -278,11 +278,29 @@ balance '/^backend any/,$ s/ check / /' 's/retry-on conn-failure/retry-on all-re
 problem -d twice "$url/logs/$broken" >/dev/null
 [ "$(grep -c '^POST' "$work/taken")" -gt 1 ] || die 'a second append would not be noticed'
 
-# ---- none is left ----
+# ---- the fourth stays, and gets what is its own ----
 
 ports[wald3]=$ports_of_wald3
-balance
-for instance in wald1 wald2 wald3; do
+for instance in wald1 wald2 wald3 wald4; do
+    stop "$instance"
+done
+join "$work/owners" "$work/four" | while read -r name old new; do
+    [ "$old" = "$new" ] || mv "$work/$old/logs/$name" "$work/$new/logs/$name"
+done
+for instance in wald1 wald2 wald3 wald4; do
+    start "$instance" "${ports[$instance]}"
+done
+balance 's/^    server wald3 .*/&\n    server wald4 wald4:8080 id 4/'
+each '/logs/%s/records/2'
+expect_all 200
+each '/logs/%s' -d last
+expect_all 200
+owners_by_disk wald1 wald2 wald3 wald4 | diff "$work/four" - >/dev/null ||
+    die 'logs that were moved are not where they are asked for'
+
+# ---- none is left ----
+
+for instance in wald1 wald2 wald3 wald4; do
     stop "$instance"
 done
 not_ready()
