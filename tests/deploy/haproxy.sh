@@ -192,7 +192,8 @@ for path in /logs /stats /metrics; do
     problem "$url$path" | grep -q '"Every instance has its own".* 404 application/problem+json' ||
         die "$path: $(problem "$url$path")"
 done
-problem "$url/version" | grep -q ' 200 application/json' || die "/version: $(problem "$url/version")"
+problem "$url/version" | grep -q ' 200 application/json' ||
+    die "/version: $(problem "$url/version")"
 
 # ---- another order, and one more ----
 
@@ -231,7 +232,8 @@ owners_by_disk wald1 wald2 wald3 | diff "$work/owners" - >/dev/null ||
     die 'a log began anew on another instance'
 lost=$(awk '$2 == "wald2" { print $1; exit }' "$work/owners")
 problem -i "$url/logs/$lost/offsets" >"$work/answer"
-for wanted in '"The instance of this log is down".* 503 application/problem+json' '^retry-after: 1'; do
+for wanted in '"The instance of this log is down".* 503 application/problem+json' \
+    '^retry-after: 1'; do
     grep -qi "$wanted" "$work/answer" || die "one is down: $(cat "$work/answer")"
 done
 problem "$url/readyz" | grep -q ' 200 ' || die 'two are up, and the balancer is not ready'
@@ -261,8 +263,8 @@ broken=$(awk '$2 == "wald3" { print $1; exit }' "$work/owners")
 
 balance '/^backend any/,$ s/ check / /' # of requests alone
 : >"$work/taken"
-problem -d once -H 'X-Forwarded-For: 10.1.1.1' -H 'Host: logs.example' -H 'Forwarded: for=10.1.1.1' \
-    "$url/logs/$broken" >"$work/answer"
+problem -d once -H 'Host: logs.example' -H 'X-Forwarded-For: 10.1.1.1' \
+    -H 'Forwarded: for=10.1.1.1' "$url/logs/$broken" >"$work/answer"
 grep -q '"outcome":"unknown".* 502 application/problem+json' "$work/answer" ||
     die "broken off: $(cat "$work/answer")"
 [ "$(grep -c '^POST' "$work/taken")" -eq 1 ] || die "an append was sent twice: $(cat "$work/taken")"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # The monitoring that is shipped, against the program as it runs: Debian's Prometheus, started with
 # docker/prometheus and nothing changed in it but where things are and how often they are asked,
-# scrapes it under load; then every alert, every panel and every variable of the dashboard has to have
-# a result.
+# scrapes it under load; then every alert, every panel and every variable of the dashboard has to
+# have a result.
 #
 #   monitoring.sh FOLDER WALD           starts WALD, with its data in FOLDER
 #   monitoring.sh FOLDER http://H:P     asks what listens there, such as a container; it gets some
@@ -78,7 +78,8 @@ esac
 
 # ---- Prometheus ----
 
-# Changed in the copy: the targets, a second instead of a quarter of a minute. All else is as shipped.
+# Changed in the copy: the target, and a second instead of a quarter of a minute. All else is as
+# shipped.
 sed -i -e "s|'wald:8080'|'${url#http://}'|" -e 's|_interval: 15s|_interval: 1s|' \
     "$work/prometheus.yml"
 grep -q "${url#http://}" "$work/prometheus.yml" || die 'prometheus.yml has no target wald:8080'
@@ -116,7 +117,8 @@ value()
 scrapes=0
 for _ in $(seq 120); do
     load
-    scrapes=$(value 'count_over_time(up{job="wald"}[10s]) and increase(wald_commits_total[10s]) > 0')
+    scrapes=$(value \
+        'count_over_time(up{job="wald"}[10s]) and increase(wald_commits_total[10s]) > 0')
     [ "${scrapes:-0}" -lt 4 ] || break
     sleep 0.5
 done
@@ -130,6 +132,7 @@ sed 's/wald_logs_failed/wald_logs_fallen/' "$rules" >"$work/rules.yml"
     die 'expressions.py sees nothing live'
 
 # The service is well, and no alert says otherwise. WaldDiskLow speaks of the disk of this machine.
-firing=$(value 'count(ALERTS{alertstate="firing",alertname!~"WaldDisk(Low|WillFill)"}) or vector(0)')
+firing=$(value \
+    'count(ALERTS{alertstate="firing",alertname!~"WaldDisk(Low|WillFill)"}) or vector(0)')
 [ "$firing" = 0 ] || die "$firing alerts fire on a service that is well"
 echo passed

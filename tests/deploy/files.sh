@@ -1,0 +1,80 @@
+#!/bin/bash
+# The files of docker/ and deploy/ by the linters there are: YAML as such, compose.yaml against its
+# schema and what it mounts, the manifests against Pod Security, each other and the types of the API.
+#
+#   files.sh FOLDER WALD
+#
+# Some linters come from npm, by package-lock.json. Where they cannot be installed the test is
+# skipped once all else has passed; with DEPLOY_REQUIRED=1, as scripts/test has it, it fails.
+set -euo pipefail
+
+root=$(cd "${0%/*}/../.." && pwd)
+here=$root/tests/deploy
+wald=$2
+mkdir -p "$1"
+work=$(mktemp -d "$1/files.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+packages=$1/npm
+export PYTHONDONTWRITEBYTECODE=1
+
+die()
+{
+    echo "FAILED: $*"
+    exit 1
+}
+
+lacking()
+{
+    [ "${DEPLOY_REQUIRED:-0}" != 1 ] || die "$1"
+    echo "skipped: all else passed, but $1"
+    exit 77
+}
+
+yamllint --strict --config-file "$root/tests/openapi/yamllint.yaml" \
+    "$root/docker" "$root/deploy" "$here/rules_test.yml" || die 'see above'
+
+python3 "$here/compose.py" "$root" || die 'see above'
+python3 "$here/compose.py" "$root" --prove || die 'compose.py sees too little'
+python3 "$here/kubernetes.py" "$root" "$wald" || die 'see above'
+python3 "$here/kubernetes.py" "$root" "$wald" --prove || die 'kubernetes.py sees too little'
+python3 "$here/kubernetes.py" "$root" "$wald" --print >"$work/built.json"
+
+# ---- by npm ----
+
+for program in node npm; do
+    command -v "$program" >/dev/null || lacking "there is no $program: apt-get install nodejs npm"
+done
+if ! cmp -s "$here/package-lock.json" "$packages/installed"; then
+    rm -rf "$packages"
+    mkdir "$packages"
+    cp "$here/package.json" "$here/package-lock.json" "$packages/"
+    (cd "$packages" && timeout 240 npm ci --ignore-scripts --no-audit --no-fund \
+        --no-update-notifier </dev/null) ||
+        lacking 'npm could not install tests/deploy/package-lock.json; is the registry reachable?'
+    cp "$here/package-lock.json" "$packages/installed"
+fi
+
+# types FILE: what kubernetes.py printed, by the types of the API.
+types()
+{
+    node "$here/kubernetes.mjs" "$1" >"$packages/built.ts"
+    (cd "$packages" && node node_modules/typescript/bin/tsc --noEmit --strict --skipLibCheck \
+        --module esnext --moduleResolution bundler built.ts) >"$work/types"
+}
+types "$work/built.json" || die "$(cat "$work/types")"
+for mistake in 's/"serviceName"/"servicesName"/' \
+    's/"containerPort": 8080/"containerPort": "8080"/' \
+    's/"maxUnavailable"/"maxUnavailabel"/' 's/"periodSeconds"/"periodsSeconds"/'; do
+    sed "$mistake" "$work/built.json" >"$work/mistaken.json"
+    ! types "$work/mistaken.json" || die "the types see nothing in $mistake"
+done
+
+dclint()
+{
+    node "$packages/node_modules/dclint/bin/dclint.cjs" --config "$here/dclint.json" \
+        --max-warnings 0 "$1" >"$work/dclint" 2>&1
+}
+dclint "$root/docker/compose.yaml" || die "$(cat "$work/dclint")"
+sed 's/mem_limit/memory_limit/' "$root/docker/compose.yaml" >"$work/compose.yaml"
+! dclint "$work/compose.yaml" || die 'dclint sees nothing'
+echo passed
