@@ -1,6 +1,6 @@
 #!/bin/bash
 # The files of docker/ and deploy/ by the linters there are: YAML as such, compose.yaml against its
-# schema and what it mounts, the manifests against Pod Security, each other and the types of the API.
+# schema and what it mounts, the manifests against Pod Security, each other and the API's types.
 #
 #   files.sh FOLDER WALD
 #
@@ -54,20 +54,27 @@ if ! cmp -s "$here/package-lock.json" "$packages/installed"; then
     cp "$here/package-lock.json" "$packages/installed"
 fi
 
-# types FILE: what kubernetes.py printed, by the types of the API.
+# types FILE...: what kubernetes.py printed, by the types of the API; what they say: $work/types.
 types()
 {
-    node "$here/kubernetes.mjs" "$1" >"$packages/built.ts"
+    local file
+    rm -f "$packages"/*.ts
+    for file in "$@"; do
+        node "$here/kubernetes.mjs" "$file" >"$packages/$(basename "$file" .json).ts"
+    done
     (cd "$packages" && node node_modules/typescript/bin/tsc --noEmit --strict --skipLibCheck \
-        --module esnext --moduleResolution bundler built.ts) >"$work/types"
+        --module esnext --moduleResolution bundler ./*.ts) >"$work/types"
 }
 types "$work/built.json" || die "$(cat "$work/types")"
-for mistake in 's/"serviceName"/"servicesName"/' \
-    's/"containerPort": 8080/"containerPort": "8080"/' \
-    's/"maxUnavailable"/"maxUnavailabel"/' 's/"periodSeconds"/"periodsSeconds"/'; do
-    sed "$mistake" "$work/built.json" >"$work/mistaken.json"
-    ! types "$work/mistaken.json" || die "the types see nothing in $mistake"
+mistakes=0
+for mistake in 's/"serviceName"/"servicesName"/' 's/"maxUnavailable"/"maxUnavailabel"/' \
+    's/"containerPort": 8080/"containerPort": "8080"/' 's/"periodSeconds"/"periodsSeconds"/'; do
+    mistakes=$((mistakes + 1))
+    sed "$mistake" "$work/built.json" >"$work/mistake$mistakes.json"
 done
+! types "$work"/mistake?.json || die 'the types see nothing'
+seen=$(grep -o '^mistake.\.ts' "$work/types" | sort -u | wc -l)
+[ "$seen" -eq "$mistakes" ] || die "of $mistakes mistakes the types see $seen: $(cat "$work/types")"
 
 dclint()
 {
