@@ -500,7 +500,10 @@ static void finish_close(struct wal *wal, int failed)
     pthread_mutex_lock(&wal->lock);
     wal->closed = true;
     wake_waiters_locked(wal);
+    struct store *told = wal->tells_closed ? wal->store : NULL;
     pthread_mutex_unlock(&wal->lock);
+    if (told) /* from here on the log may be gone */
+        orders_kick(told);
 }
 
 static void idle_step(struct wal *wal)
@@ -568,8 +571,11 @@ void log_step(struct wal *wal)
     int failed = wal->failed;
     if (wal->closed) /* whoever waits to free it waits for the ready list, too */
         wake_waiters_locked(wal);
+    struct store *told = wal->closed && wal->tells_closed ? wal->store : NULL;
     pthread_mutex_unlock(&wal->lock);
 
+    if (told)
+        orders_kick(told);
     if (!idle)
         return; /* what is on its way steps again */
     if (abandon)

@@ -268,19 +268,19 @@ void chore_start(struct committer *committer, struct chore *chore)
     chore->committer = committer;
     chore->busy = true;
     chore->next = NULL;
-    if (!store->worker_running) {
+    if (store->worker_count == 0) {
         *committer->chores_end = chore;
         committer->chores_end = &chore->next;
         return;
     }
     pthread_mutex_lock(&store->chore_lock);
-    *store->chores_end = chore;
-    store->chores_end = &chore->next;
-    pthread_cond_signal(&store->chore_ready);
+    *store->lanes[chore->lane].chores_end = chore;
+    store->lanes[chore->lane].chores_end = &chore->next;
+    pthread_cond_signal(&store->lanes[chore->lane].ready);
     pthread_mutex_unlock(&store->chore_lock);
 }
 
-static void hand_back(struct committer *committer, struct chore *chore)
+void chore_hand_back(struct committer *committer, struct chore *chore)
 {
     pthread_mutex_lock(&committer->lock);
     chore->next = NULL;
@@ -291,20 +291,22 @@ static void hand_back(struct committer *committer, struct chore *chore)
 
 void *store_worker(void *argument)
 {
-    struct store *store = argument;
+    const struct worker *worker = argument;
+    struct store *store = worker->store;
+    __typeof__(&store->lanes[0]) lane = &store->lanes[worker->lane];
     pthread_mutex_lock(&store->chore_lock);
     for (;;) {
-        while (!store->chores && !store->worker_stop)
-            pthread_cond_wait(&store->chore_ready, &store->chore_lock);
-        struct chore *chore = store->chores;
+        while (!lane->chores && !store->worker_stop)
+            pthread_cond_wait(&lane->ready, &store->chore_lock);
+        struct chore *chore = lane->chores;
         if (!chore)
             break;
-        store->chores = chore->next;
-        if (!store->chores)
-            store->chores_end = &store->chores;
+        lane->chores = chore->next;
+        if (!lane->chores)
+            lane->chores_end = &lane->chores;
         pthread_mutex_unlock(&store->chore_lock);
         chore->run(chore);
-        hand_back(chore->committer, chore);
+        chore_hand_back(chore->committer, chore);
         pthread_mutex_lock(&store->chore_lock);
     }
     pthread_mutex_unlock(&store->chore_lock);
@@ -319,7 +321,7 @@ static void run_own_chores(struct committer *committer)
         if (!committer->chores)
             committer->chores_end = &committer->chores;
         chore->run(chore);
-        hand_back(committer, chore);
+        chore_hand_back(committer, chore);
     }
 }
 

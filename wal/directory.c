@@ -10,8 +10,6 @@
 
 #include "wal/log.h"
 
-#define TMP_NAME_BYTES 33
-
 /* ---- syncing the directories ---- */
 
 int dir_sync_all(struct store *store)
@@ -127,7 +125,9 @@ static void hex_of(char *ret_hex, const struct wal_uuid *id)
         snprintf(ret_hex + 2 * i, 3, "%02x", id->bytes[i]);
 }
 
-static int write_first_segment(struct wal *wal, int dir)
+/* Files of a batch are synced behind each other, when all are written: where one sync of the file
+ * system's journal saves them all, the others find nothing left to do. */
+static int write_first_segment(struct wal *wal, int dir, int *ret_handle)
 {
     struct wal_io *io = wal->store->io;
     struct segment segment = {
@@ -139,50 +139,165 @@ static int write_first_segment(struct wal *wal, int dir)
     char name[SEGMENT_NAME_BYTES];
     segment_name(name, 0);
     unsigned flags = WAL_OPEN_WRITE | WAL_OPEN_CREATE | (io->direct ? WAL_OPEN_DIRECT : 0);
-    int handle = io->ops->open_file(io, dir, name, flags);
-    if (handle < 0)
-        return handle;
-    int rc = segment_write_head(wal, handle, &segment, &state, 0);
-    io->ops->close(io, handle);
-    return rc < 0 ? rc : io->ops->sync(io, dir);
+    *ret_handle = io->ops->open_file(io, dir, name, flags);
+    return *ret_handle < 0 ? *ret_handle
+                           : segment_write_head(wal, *ret_handle, &segment, &state, 0, false);
 }
 
 /* A name that may be lost must not be found by anybody: undo it by a change of its own. The files
  * stay for the next start, which syncs before it empties tmp. */
-static int take_back(struct store *store, const char *name, const char *tmp_name)
+static int take_back(struct store *store, const struct name_change *change)
 {
-    return store->io->ops->rename(store->io, store->logs_dir, name, store->tmp_dir, tmp_name);
+    return store->io->ops->rename(store->io, store->logs_dir, change->name, store->tmp_dir,
+                                  change->tmp_name);
 }
 
-static int make_log_in_tmp(struct wal *wal, const char *tmp_name)
+/* A rename may answer with an error and have happened all the same; where it has not, the name in
+ * tmp is taken and cannot be taken back. */
+static void undo_making(struct store *store, struct name_change *change)
 {
-    struct store *store = wal->store;
+    if (take_back(store, change) < 0 &&
+        purge_log(store->io, store->tmp_dir, change->tmp_name) == -ENOENT)
+        distrust_names(store, change->rc); /* it did happen, and stays */
+}
+
+static bool stands(struct store *store, const char *name)
+{
+    int dir = store->io->ops->open_dir(store->io, store->logs_dir, name);
+    if (dir >= 0)
+        store->io->ops->close(store->io, dir);
+    return dir >= 0;
+}
+
+/* Its folder in tmp with all that is to be in it, not durable yet. */
+static void begin_making(struct store *store, struct name_change *change)
+{
     struct wal_io *io = store->io;
-    int rc = io->ops->make_dir(io, store->tmp_dir, tmp_name);
-    if (rc < 0)
-        return rc;
-    int dir = io->ops->open_dir(io, store->tmp_dir, tmp_name);
-    rc = dir < 0 ? dir : write_first_segment(wal, dir);
+    struct wal *plan = change->plan;
+    change->rc = dir_names_error(store);
+    if (change->rc == 0 && stands(store, change->name))
+        change->rc = -EEXIST;
+    if (change->rc == 0)
+        change->rc = io->ops->random(io, plan->id.bytes, sizeof(plan->id.bytes));
+    if (change->rc < 0)
+        return;
+    hex_of(change->tmp_name, &plan->id);
+    change->rc = io->ops->make_dir(io, store->tmp_dir, change->tmp_name);
+    if (change->rc < 0)
+        return;
+    int dir = io->ops->open_dir(io, store->tmp_dir, change->tmp_name);
+    change->rc = dir < 0 ? dir : write_first_segment(plan, dir, &change->handle);
     if (dir >= 0)
         io->ops->close(io, dir);
-    if (rc == 0)
-        rc = io->ops->rename(io, store->tmp_dir, tmp_name, store->logs_dir, wal->name);
-    /* A rename may answer with an error and have happened all the same; where it has not, the name in
-     * tmp is taken and cannot be taken back. */
-    if (rc < 0 && take_back(store, wal->name, tmp_name) < 0 &&
-        purge_log(io, store->tmp_dir, tmp_name) == -ENOENT)
-        distrust_names(store, rc); /* it did happen, and stays */
-    return rc;
+    if (change->rc < 0) {
+        if (change->handle >= 0)
+            io->ops->close(io, change->handle);
+        undo_making(store, change);
+    }
 }
 
-/* Errors: -EEXIST; others: it may stand or not. */
-int dir_make_log(struct store *store, const char *name, const struct wal_state_update *updates,
-                 size_t update_count)
+static void sync_file(struct store *store, struct name_change *change)
+{
+    struct wal_io *io = store->io;
+    change->rc = io->ops->sync(io, change->handle);
+    io->ops->close(io, change->handle);
+    if (change->rc < 0)
+        undo_making(store, change);
+}
+
+static void sync_folder(struct store *store, struct name_change *change)
+{
+    struct wal_io *io = store->io;
+    int dir = io->ops->open_dir(io, store->tmp_dir, change->tmp_name);
+    change->rc = dir < 0 ? dir : io->ops->sync(io, dir);
+    if (dir >= 0)
+        io->ops->close(io, dir);
+    if (change->rc < 0)
+        undo_making(store, change);
+}
+
+static void name_made(struct store *store, struct name_change *change)
+{
+    change->rc = store->io->ops->rename(store->io, store->tmp_dir, change->tmp_name,
+                                        store->logs_dir, change->name);
+    change->renamed = change->rc == 0;
+    if (change->rc < 0)
+        undo_making(store, change);
+}
+
+static void remove_name(struct store *store, struct name_change *change)
+{
+    struct wal_io *io = store->io;
+    struct wal_uuid id;
+    change->rc = io->ops->random(io, id.bytes, sizeof(id.bytes));
+    if (change->rc < 0)
+        return;
+    hex_of(change->tmp_name, &id);
+    change->rc =
+        io->ops->rename(io, store->logs_dir, change->name, store->trash_dir, change->tmp_name);
+    change->renamed = change->rc == 0;
+}
+
+/* Makes all renames durable; the outcome is that of each of them. */
+static void sync_names(struct store *store, struct name_change *changes, unsigned count)
+{
+    unsigned made = 0, removed = 0;
+    for (unsigned i = 0; i < count; i++) {
+        made += changes[i].renamed && changes[i].plan;
+        removed += changes[i].renamed && !changes[i].plan;
+    }
+    bool sync = (made > 0 && !DEFECT(SKIP_CREATE_DIR_SYNC)) ||
+                (removed > 0 && !DEFECT(SKIP_DELETE_DIR_SYNC));
+    int rc = sync ? share_dir_sync(store) : 0;
+    if (rc == 0) {
+        pthread_mutex_lock(&store->dir_sync.lock);
+        store->dir_sync.made += made;
+        store->dir_sync.removed += removed;
+        pthread_mutex_unlock(&store->dir_sync.lock);
+        return;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (!changes[i].renamed)
+            continue;
+        changes[i].rc = rc;
+        if (changes[i].plan)
+            take_back(store, &changes[i]);
+    }
+}
+
+void dir_change_names(struct store *store, struct name_change *changes, unsigned count)
+{
+    static void (*const steps[])(struct store * store, struct name_change * change) = {
+        begin_making, sync_file, sync_folder, name_made};
+    must(count <= NAME_CHANGES_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        changes[i].rc = 0;
+        changes[i].handle = -1;
+        changes[i].renamed = false;
+    }
+    for (unsigned step = 0; step < ARRAY_SIZE(steps); step++) {
+        for (unsigned i = 0; i < count; i++) {
+            if (changes[i].plan && changes[i].rc == 0)
+                steps[step](store, &changes[i]);
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (!changes[i].plan)
+            remove_name(store, &changes[i]);
+    }
+    sync_names(store, changes, count);
+}
+
+void dir_empty_trash(struct store *store, const char *trash_name)
+{
+    purge_log(store->io, store->trash_dir, trash_name);
+}
+
+int dir_plan_log(struct store *store, const char *name, const struct wal_state_update *updates,
+                 size_t update_count, struct wal **ret_plan)
 {
     CLEANUP(log_freep) struct wal *wal = log_new(store, name);
-    if (!wal)
-        return -ENOMEM;
-    int rc = store->io->ops->random(store->io, wal->id.bytes, sizeof(wal->id.bytes));
+    int rc = wal ? 0 : -ENOMEM;
     for (size_t i = 0; i < update_count && rc == 0; i++) {
         const struct wal_state_update *update = &updates[i];
         if (!update->key || update->key_bytes == 0 || update->key_bytes > WAL_STATE_KEY_BYTES_MAX)
@@ -198,39 +313,32 @@ int dir_make_log(struct store *store, const char *name, const struct wal_state_u
     if (rc < 0)
         return rc;
     state_commit(&wal->state, 0);
+    *ret_plan = TAKE(wal);
+    return 0;
+}
 
-    rc = dir_names_error(store);
+int dir_make_log(struct store *store, const char *name, const struct wal_state_update *updates,
+                 size_t update_count)
+{
+    struct name_change change = {.name = name};
+    int rc = dir_plan_log(store, name, updates, update_count, &change.plan);
     if (rc < 0)
         return rc;
-    char tmp_name[TMP_NAME_BYTES];
-    hex_of(tmp_name, &wal->id);
-    rc = make_log_in_tmp(wal, tmp_name);
-    if (rc < 0 || DEFECT(SKIP_CREATE_DIR_SYNC))
-        return rc;
-    rc = share_dir_sync(store);
-    if (rc < 0)
-        take_back(store, name, tmp_name);
-    return rc;
+    dir_change_names(store, &change, 1);
+    log_free(change.plan);
+    return change.rc;
 }
 
 /* ---- removing a log ---- */
 
 int dir_remove_log(struct store *store, const char *name)
 {
-    struct wal_io *io = store->io;
-    struct wal_uuid id;
-    char trash_name[TMP_NAME_BYTES];
-    int rc = io->ops->random(io, id.bytes, sizeof(id.bytes));
-    if (rc < 0)
-        return rc;
-    hex_of(trash_name, &id);
-    rc = io->ops->rename(io, store->logs_dir, name, store->trash_dir, trash_name);
-    if (rc == 0 && !DEFECT(SKIP_DELETE_DIR_SYNC))
-        rc = share_dir_sync(store);
+    struct name_change change = {.name = name};
+    dir_change_names(store, &change, 1);
     /* Durable. A failure from here on only leaves files in the trash for the next start. */
-    if (rc == 0)
-        purge_log(io, store->trash_dir, trash_name);
-    return rc;
+    if (change.rc == 0)
+        dir_empty_trash(store, change.tmp_name);
+    return change.rc;
 }
 
 /* ---- listing ---- */

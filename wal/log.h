@@ -12,6 +12,7 @@
  *   totals.c     what all logs have done
  *   health.c     does the disk still take writes
  *   registry.c   the open logs
+ *   orders.c     opening, making and deleting logs for callers that do not wait
  *   directory.c  making, removing and listing logs
  *
  * Internal to wal/. Fields are grouped by who may touch them.
@@ -35,6 +36,7 @@
 #include "wal/wal.h"
 
 #define NAME_BYTES_MAX 128
+#define TMP_NAME_BYTES 33 /* of logs being made or removed: hexadecimal */
 #define SEGMENT_NAME_BYTES 32
 #define NEXT_SEGMENT_NAME "next.tmp"
 
@@ -44,8 +46,18 @@
 
 struct committer;
 
-/* Work that may block for long, done by the store's worker (or the committer, if there is none). */
+/* Who does a chore. What is slow in one lane holds up no other: an append that waits for the next
+ * segment waits for no recovery, nor does the making of a log. */
+enum lane {
+    LANE_LOGS,  /* what logs that are open want: segments, removing trimmed ones; the probe */
+    LANE_NAMES, /* making and deleting logs, many at a time */
+    LANE_OPEN,  /* recovery, and removing the files of deleted logs */
+    LANE_COUNT
+};
+
+/* Work that may block for long, done by a worker of the store (or the committer, if there is none). */
 struct chore {
+    enum lane lane;
     void (*run)(struct chore *chore);  /* on the worker */
     void (*done)(struct chore *chore); /* then on the committer's thread */
     struct wal *wal;                   /* NULL: the store's */
@@ -143,6 +155,7 @@ struct wal {
     bool abandon;        /* closing, and what is not written yet is refused */
     bool closed;         /* the committer is done with it */
     bool deleted;        /* its name may be another log's by now */
+    bool tells_closed;   /* orders wait for its end */
     bool delaying;       /* the first batch waits for company, and a timer runs */
     bool hurry;          /* a barrier or wal_submit() ends the batch delay */
     bool ready;          /* on its committer's ready list */
@@ -201,9 +214,15 @@ struct wal {
     bool prepared;      /* NEXT_SEGMENT_NAME has space made ready */
     uint64_t prepared_bytes;
 
+    struct chore opener;
+    int open_error;                  /* of the opener, or of the making */
+    char trash_name[TMP_NAME_BYTES]; /* where its files are once it is deleted */
+
     /* Guarded by the store's lock. */
     unsigned references;
-    struct wal *next_in_bucket; /* the store's table of open logs */
+    struct store_log_waiter *order; /* the one that deletes it, while it is being closed */
+    struct wal *next_closing;       /* of those that orders close, or whose files they remove */
+    struct wal *next_in_bucket;     /* the store's table of open logs */
     struct wal *idle_newer, *idle_older;
     bool idle; /* in the store's list of logs that nobody holds */
     bool opening, removing;
@@ -263,6 +282,32 @@ struct health {
     struct chore chore;
 };
 
+struct order_list {
+    struct store_log_waiter *first, **end;
+};
+
+#define ORDER_BUCKETS 1024
+#define WORKERS 4
+
+/* What callers that do not wait want of logs: see orders.c. Guarded by the store's lock. */
+struct orders {
+    struct store_log_waiter *buckets[ORDER_BUCKETS]; /* the first one of each name */
+    struct order_list due;                           /* to be begun */
+    struct order_list blocked;                       /* to be tried again */
+    struct order_list makings;                       /* for the next batch */
+    struct order_list removals;                      /* likewise */
+    struct order_list decided;                       /* done() is due */
+    struct order_list batch_makings, batch_removals; /* the worker's, while batch.busy */
+    struct wal *closing;                             /* their committers close them */
+    struct wal *trash;                               /* whose files are to be removed */
+    struct wal *purging;                             /* the worker's, while purge_busy */
+    unsigned blocked_count, evicting;
+    unsigned count; /* done() has not returned yet */
+    uint64_t bytes; /* of their updates */
+    bool kicked, batch_busy, purge_busy;
+    struct chore kick, batch, purge;
+};
+
 struct store {
     struct store_config config;
     struct wal_io *io;
@@ -278,10 +323,17 @@ struct store {
     unsigned thread_count;
 
     pthread_mutex_t chore_lock;
-    pthread_cond_t chore_ready;
-    struct chore *chores, **chores_end;
-    bool worker_running, worker_stop;
-    pthread_t worker;
+    struct {
+        pthread_cond_t ready;
+        struct chore *chores, **chores_end;
+    } lanes[LANE_COUNT];
+    struct worker {
+        struct store *store;
+        enum lane lane;
+        pthread_t thread;
+    } workers[WORKERS];
+    unsigned worker_count;
+    bool worker_stop;
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* an opening or removal ended */
@@ -291,6 +343,7 @@ struct store {
     unsigned open_count;
     struct wal *idle_newest, *idle_oldest; /* nobody holds them */
     bool closing, draining;
+    struct orders orders;
 
     struct health health;
 
@@ -298,6 +351,7 @@ struct store {
         pthread_mutex_t lock;
         pthread_cond_t changed;
         uint64_t started, finished; /* syncs begun and ended */
+        uint64_t made, removed;     /* logs, durably */
         int error;                  /* the first failure: what came after it proves nothing */
         bool running;
     } dir_sync;
@@ -361,10 +415,10 @@ void rotate_start(struct wal *wal);
 void rotate_prepare(struct wal *wal);
 /* Removes the files of segments wholly below first_offset. */
 void rotate_sweep(struct wal *wal);
-/* Writes the head of a segment: header, STATE frame, zeros up to *ret_space_end; durable when it
- * returns. Any thread. */
+/* Writes the head of a segment: header, STATE frame, zeros up to *ret_space_end; if `durable` it is
+ * that when this returns. Any thread. */
 int segment_write_head(struct wal *wal, int handle, struct segment *segment,
-                       struct frame_header *state, uint64_t prepared_bytes);
+                       struct frame_header *state, uint64_t prepared_bytes, bool durable);
 
 /* ---- recover.c ---- */
 
@@ -393,6 +447,8 @@ int committer_wait_locked(struct wal *wal, uint64_t deadline_us);
 void committer_submit(struct committer *committer, struct ring_op *op);
 /* Starts a chore; its done() runs on the committer's thread later. */
 void chore_start(struct committer *committer, struct chore *chore);
+/* The same for one that has nothing to run: only its done() is wanted. Any thread. */
+void chore_hand_back(struct committer *committer, struct chore *chore);
 /* The committer's list of handles open for writing. */
 void handle_add(struct wal *wal);
 void handle_remove(struct wal *wal);
@@ -410,13 +466,57 @@ void log_begin_close(struct wal *wal, bool abandon);
 /* Returns when the committer has done with the log and will not touch it again.
  * Errors: -ETIMEDOUT. */
 int log_wait_closed(struct wal *wal, uint64_t deadline_us);
-/* Takes a log out of the table; the caller holds the store's lock. */
+/* The table of open logs; the caller holds the store's lock. */
+struct wal *registry_find_locked(struct store *store, const char *name);
+void registry_insert_locked(struct store *store, struct wal *wal);
 void registry_remove_locked(struct store *store, struct wal *wal);
+uint32_t registry_hash(const char *name);
+/* One more holder of a log that is open. */
+void registry_hold_locked(struct store *store, struct wal *wal);
+/* A log of the table is not idle any more: it gets a holder, or goes. */
+void registry_busy_locked(struct store *store, struct wal *wal);
+/* Ends an opening: with an error the log is taken out of the table and freed. Returns rc. */
+int registry_opened_locked(struct store *store, struct wal *wal, int rc);
+/* Something that others may wait for has ended: an opening, a removal. */
+void registry_changed_locked(struct store *store);
+
+/* ---- orders.c ---- */
+
+void orders_init(struct store *store);
+void orders_done(struct store *store); /* all threads have ended */
+/* A log was closed that orders close, or what they wait for has changed. Any thread. */
+void orders_kick(struct store *store);
+void orders_kick_locked(struct store *store);
+/* Until none is left; the store is closing. */
+void orders_wait(struct store *store);
 
 /* ---- directory.c ---- */
 
-/* Makes a log, durable when this returns; callers that come together share the directory syncs.
- * Errors: -EEXIST; others: it may stand or not. */
+/* A log as it is to be made. Errors: -ENOMEM, -EINVAL, -E2BIG. */
+int dir_plan_log(struct store *store, const char *name, const struct wal_state_update *updates,
+                 size_t update_count, struct wal **ret_plan);
+
+/* A name to be made or removed. The files of a log that was removed are then in the trash. */
+struct name_change {
+    struct wal *plan; /* to be made, a plan; NULL: to be removed */
+    const char *name;
+    char tmp_name[TMP_NAME_BYTES]; /* in tmp or in the trash */
+    int rc; /* -EEXIST, -ENOENT: as it was; other errors: it may stand or not */
+    /* private */
+    int handle;
+    bool renamed;
+};
+
+#define NAME_CHANGES_MAX 64
+
+/* Makes and removes logs that are not open, at most NAME_CHANGES_MAX; all of it is durable when this
+ * returns, by one sync of each of the directories, which callers that come together share as well.
+ * No name is in there twice. */
+void dir_change_names(struct store *store, struct name_change *changes, unsigned count);
+/* Removes the files of a log that was removed: a failure leaves them for the next start. */
+void dir_empty_trash(struct store *store, const char *trash_name);
+
+/* Makes a log, durable when this returns. Errors: -EEXIST; others: it may stand or not. */
 int dir_make_log(struct store *store, const char *name, const struct wal_state_update *updates,
                  size_t update_count);
 /* Removes a log that is not open, durable when this returns. Errors: -ENOENT; others: it may stand
@@ -441,6 +541,6 @@ void health_wait(struct store *store);
 /* ---- store.c ---- */
 
 uint64_t store_now_us(const struct store *store);
-void *store_worker(void *argument);
+void *store_worker(void *argument); /* of a struct worker */
 
 #endif

@@ -9,6 +9,9 @@
 
 #include "wal/log.h"
 
+/* How often the thread that drives committer 0 looks whether another has ended an opening. */
+#define WAIT_TURN_US 1000
+
 bool store_name_is_valid(const char *name)
 {
     size_t length = strnlen(name, NAME_BYTES_MAX + 1);
@@ -24,7 +27,7 @@ bool store_name_is_valid(const char *name)
     return true;
 }
 
-static uint32_t hash_of(const char *name)
+uint32_t registry_hash(const char *name)
 {
     uint32_t hash = 2166136261u; /* FNV-1a */
     for (; *name; name++)
@@ -38,17 +41,17 @@ static uint32_t hash_of(const char *name)
 
 unsigned store_committer_of(const struct store *store, const char *name)
 {
-    return (hash_of(name) >> 16) % store->committer_count;
+    return (registry_hash(name) >> 16) % store->committer_count;
 }
 
 /* ---- the table of open logs; the caller holds the store's lock ---- */
 
 static struct wal **bucket_of(struct store *store, const char *name)
 {
-    return &store->buckets[hash_of(name) % store->bucket_count];
+    return &store->buckets[registry_hash(name) % store->bucket_count];
 }
 
-static struct wal *find_locked(struct store *store, const char *name)
+struct wal *registry_find_locked(struct store *store, const char *name)
 {
     struct wal *wal = *bucket_of(store, name);
     while (wal && strcmp(wal->name, name) != 0)
@@ -56,7 +59,7 @@ static struct wal *find_locked(struct store *store, const char *name)
     return wal;
 }
 
-static void insert_locked(struct store *store, struct wal *wal)
+void registry_insert_locked(struct store *store, struct wal *wal)
 {
     struct wal **bucket = bucket_of(store, wal->name);
     wal->next_in_bucket = *bucket;
@@ -86,7 +89,7 @@ static void idle_add_locked(struct store *store, struct wal *wal)
     store->idle_newest = wal;
 }
 
-static void idle_remove_locked(struct store *store, struct wal *wal)
+void registry_busy_locked(struct store *store, struct wal *wal)
 {
     if (!wal->idle)
         return;
@@ -100,6 +103,33 @@ static void idle_remove_locked(struct store *store, struct wal *wal)
     else
         store->idle_oldest = wal->idle_newer;
     wal->idle_newer = wal->idle_older = NULL;
+}
+
+void registry_hold_locked(struct store *store, struct wal *wal)
+{
+    wal->references++;
+    registry_busy_locked(store, wal);
+}
+
+void registry_changed_locked(struct store *store)
+{
+    pthread_cond_broadcast(&store->changed);
+    if (store->orders.blocked.first)
+        orders_kick_locked(store);
+}
+
+/* Until an opening or a removal has ended: one that was ordered ends on committer 0, which the
+ * calling thread may have to drive. */
+static void wait_changed_locked(struct store *store)
+{
+    struct committer *committer = &store->committers[0];
+    if (store->config.threads || !committer_is_mine(committer)) {
+        pthread_cond_wait(&store->changed, &store->lock);
+        return;
+    }
+    pthread_mutex_unlock(&store->lock);
+    committer_run(committer, WAIT_TURN_US);
+    pthread_mutex_lock(&store->lock);
 }
 
 /* ---- closing one log ---- */
@@ -163,14 +193,14 @@ static int open_log(struct store *store, struct wal *wal, const struct get *get)
 /* Closes a log that nobody holds and takes it out of the table. The lock is released meanwhile. */
 static void close_idle_locked(struct store *store, struct wal *wal)
 {
-    idle_remove_locked(store, wal);
+    registry_busy_locked(store, wal);
     wal->removing = true;
     pthread_mutex_unlock(&store->lock);
     close_log(wal);
     pthread_mutex_lock(&store->lock);
     registry_remove_locked(store, wal);
     log_free(wal);
-    pthread_cond_broadcast(&store->changed);
+    registry_changed_locked(store);
 }
 
 /* Makes room in the table, if a log is idle. */
@@ -183,16 +213,16 @@ static int evict_locked(struct store *store)
     return 0;
 }
 
-static int finish_open_locked(struct store *store, struct wal *wal, int rc)
+int registry_opened_locked(struct store *store, struct wal *wal, int rc)
 {
     wal->opening = false;
-    pthread_cond_broadcast(&store->changed);
+    registry_changed_locked(store);
     if (rc < 0) {
         registry_remove_locked(store, wal);
         log_free(wal);
         return rc;
     }
-    if (store->draining)
+    if (store->draining || store->closing)
         log_begin_close(wal, false);
     else if (wal->mark_due)
         log_step_later(wal); /* what recovery found without proof gets its mark */
@@ -206,9 +236,9 @@ static int get_locked(struct store *store, const struct get *get, struct wal **r
     for (;;) {
         if (store->closing)
             return -ESHUTDOWN;
-        wal = find_locked(store, get->name);
+        wal = registry_find_locked(store, get->name);
         if (wal && (wal->opening || wal->removing)) {
-            pthread_cond_wait(&store->changed, &store->lock);
+            wait_changed_locked(store);
             continue;
         }
         if (wal || store->open_count < store->config.logs_max)
@@ -220,8 +250,7 @@ static int get_locked(struct store *store, const struct get *get, struct wal **r
     if (wal) {
         if (get->mode == CREATE_ONLY)
             return -EEXIST;
-        wal->references++;
-        idle_remove_locked(store, wal);
+        registry_hold_locked(store, wal);
         *ret_wal = wal;
         return 0;
     }
@@ -231,11 +260,11 @@ static int get_locked(struct store *store, const struct get *get, struct wal **r
         return -ENOMEM;
     wal->opening = true;
     wal->references = 1;
-    insert_locked(store, wal);
+    registry_insert_locked(store, wal);
     pthread_mutex_unlock(&store->lock);
     int rc = open_log(store, wal, get);
     pthread_mutex_lock(&store->lock);
-    rc = finish_open_locked(store, wal, rc);
+    rc = registry_opened_locked(store, wal, rc);
     if (rc == 0)
         *ret_wal = wal;
     return rc;
@@ -255,6 +284,23 @@ int store_get(struct store *store, const char *name, bool create, struct wal **r
 {
     struct get request = {.name = name, .mode = create ? GET_OR_CREATE : GET_EXISTING};
     return get(store, &request, ret_wal);
+}
+
+int store_get_open(struct store *store, const char *name, struct wal **ret_wal)
+{
+    if (!store_name_is_valid(name))
+        return -EINVAL;
+    pthread_mutex_lock(&store->lock);
+    struct wal *wal = registry_find_locked(store, name);
+    int rc = store->closing ? -ESHUTDOWN : 0;
+    if (rc == 0 && (!wal || wal->opening || wal->removing))
+        rc = -EAGAIN;
+    if (rc == 0) {
+        registry_hold_locked(store, wal);
+        *ret_wal = wal;
+    }
+    pthread_mutex_unlock(&store->lock);
+    return rc;
 }
 
 int store_create(struct store *store, const char *name, const struct wal_state_update *updates,
@@ -284,17 +330,17 @@ void store_put(struct store *store, struct wal *wal)
 static struct wal *begin_delete_locked(struct store *store, const char *name)
 {
     struct wal *wal;
-    while ((wal = find_locked(store, name)) && (wal->opening || wal->removing))
-        pthread_cond_wait(&store->changed, &store->lock);
+    while ((wal = registry_find_locked(store, name)) && (wal->opening || wal->removing))
+        wait_changed_locked(store);
     if (!wal) {
         wal = log_new(store, name);
         if (!wal)
             return NULL;
         wal->closed = true;
         wal->phase = PHASE_CLOSED;
-        insert_locked(store, wal);
+        registry_insert_locked(store, wal);
     }
-    idle_remove_locked(store, wal);
+    registry_busy_locked(store, wal);
     wal->removing = true;
     return wal;
 }
@@ -324,7 +370,7 @@ int store_delete(struct store *store, const char *name)
     registry_remove_locked(store, wal);
     wal->detached = true;
     bool unused = wal->references == 0;
-    pthread_cond_broadcast(&store->changed);
+    registry_changed_locked(store);
     pthread_mutex_unlock(&store->lock);
     if (unused)
         log_free(wal);
@@ -336,7 +382,7 @@ int store_reopen(struct store *store, const char *name)
     if (!store_name_is_valid(name))
         return -EINVAL;
     pthread_mutex_lock(&store->lock);
-    struct wal *wal = find_locked(store, name);
+    struct wal *wal = registry_find_locked(store, name);
     bool held = wal && !wal->idle;
     if (wal && !held)
         close_idle_locked(store, wal);

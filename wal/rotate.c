@@ -18,7 +18,7 @@
 /* ---- the head of a segment ---- */
 
 int segment_write_head(struct wal *wal, int handle, struct segment *segment,
-                       struct frame_header *state, uint64_t prepared_bytes)
+                       struct frame_header *state, uint64_t prepared_bytes, bool durable)
 {
     struct store *store = wal->store;
     struct wal_io *io = store->io;
@@ -47,7 +47,7 @@ int segment_write_head(struct wal *wal, int handle, struct segment *segment,
     segment_header_encode(&segment->header, head);
     memcpy(head + WAL_BLOCK_BYTES, frame, head_bytes - WAL_BLOCK_BYTES);
     memset(head + head_bytes, 0, bytes - head_bytes);
-    rc = io->ops->write(io, handle, head, bytes, 0, true);
+    rc = io->ops->write(io, handle, head, bytes, 0, durable);
     buffer_put(&store->scratch, head, capacity);
     buffer_put(&store->scratch, frame, frame_capacity);
 
@@ -110,7 +110,7 @@ static int make_segment(struct wal *wal, int dir, struct segment *segment)
         rc = name_next(wal, dir, segment);
     if (rc == 0)
         rc = segment_write_head(wal, wal->rotate_handle, segment, &wal->rotate_frame,
-                                prepared_bytes);
+                                prepared_bytes, true);
     if (rc == 0 && !DEFECT(RENAME_BEFORE_HEADER))
         rc = name_next(wal, dir, segment);
     return rc;

@@ -285,9 +285,14 @@ static int start_threads(struct store *store)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = 0;
-    if (store->config.worker) {
-        rc = -pthread_create(&store->worker, NULL, store_worker, store);
-        store->worker_running = rc == 0;
+    /* Two for recovery: a log that takes long to open does not hold up the next. */
+    static const enum lane lanes[WORKERS] = {LANE_LOGS, LANE_NAMES, LANE_OPEN, LANE_OPEN};
+    for (unsigned i = 0; store->config.worker && i < WORKERS && rc == 0; i++) {
+        struct worker *worker = &store->workers[i];
+        worker->store = store;
+        worker->lane = lanes[i];
+        rc = -pthread_create(&worker->thread, NULL, store_worker, worker);
+        store->worker_count += rc == 0;
     }
     for (unsigned i = 0; store->config.threads && i < store->committer_count && rc == 0; i++)
         rc = start_committer(store, i);
@@ -297,14 +302,14 @@ static int start_threads(struct store *store)
 
 static void stop_threads(struct store *store)
 {
-    /* The worker first: it wakes rings, which go with their committers. */
-    if (store->worker_running) {
-        pthread_mutex_lock(&store->chore_lock);
-        store->worker_stop = true;
-        pthread_cond_signal(&store->chore_ready);
-        pthread_mutex_unlock(&store->chore_lock);
-        pthread_join(store->worker, NULL);
-    }
+    /* The workers first: they wake rings, which go with their committers. */
+    pthread_mutex_lock(&store->chore_lock);
+    store->worker_stop = true;
+    for (unsigned i = 0; i < LANE_COUNT; i++)
+        pthread_cond_broadcast(&store->lanes[i].ready);
+    pthread_mutex_unlock(&store->chore_lock);
+    for (unsigned i = 0; i < store->worker_count; i++)
+        pthread_join(store->workers[i].thread, NULL);
     for (unsigned i = 0; i < store->thread_count; i++) {
         struct committer *committer = &store->committers[i];
         committer_stop(committer);
@@ -325,6 +330,7 @@ static void store_free(struct store *store)
     if (!store)
         return;
     stop_threads(store);
+    orders_done(store);
     for (unsigned i = 0; store->committers && i < store->committer_count; i++)
         committer_done(&store->committers[i]);
     if (store->io) {
@@ -344,7 +350,8 @@ static void store_free(struct store *store)
     pthread_mutex_destroy(&store->lock);
     pthread_cond_destroy(&store->changed);
     pthread_mutex_destroy(&store->chore_lock);
-    pthread_cond_destroy(&store->chore_ready);
+    for (unsigned i = 0; i < LANE_COUNT; i++)
+        pthread_cond_destroy(&store->lanes[i].ready);
     health_done(&store->health);
     pthread_mutex_destroy(&store->dir_sync.lock);
     pthread_cond_destroy(&store->dir_sync.changed);
@@ -363,13 +370,16 @@ static struct store *store_new(const struct store_config *config)
         return NULL;
     store->config = *config;
     store->dir = store->logs_dir = store->tmp_dir = store->trash_dir = store->lock_handle = -1;
-    store->chores_end = &store->chores;
     buffer_pool_init(&store->pool);
     buffer_pool_init(&store->scratch);
     pthread_mutex_init(&store->lock, NULL);
     pthread_cond_init(&store->changed, NULL);
     pthread_mutex_init(&store->chore_lock, NULL);
-    pthread_cond_init(&store->chore_ready, NULL);
+    for (unsigned i = 0; i < LANE_COUNT; i++) {
+        store->lanes[i].chores_end = &store->lanes[i].chores;
+        pthread_cond_init(&store->lanes[i].ready, NULL);
+    }
+    orders_init(store);
     health_init(&store->health);
     pthread_mutex_init(&store->dir_sync.lock, NULL);
     pthread_cond_init(&store->dir_sync.changed, NULL);
@@ -461,6 +471,8 @@ int store_close(struct store *store, uint64_t drain_timeout_us)
     pthread_mutex_unlock(&store->lock);
     begin_close_all(store, false);
     health_wait(store);
+    orders_wait(store);
+    begin_close_all(store, false); /* what orders have opened meanwhile */
 
     int result = 0;
     bool abandoned = false;
@@ -503,6 +515,11 @@ static void add_committers(struct store *store, struct store_stats *stats)
     }
     totals_finish(&sum);
     stats->totals = sum.counts;
+    pthread_mutex_lock(&store->dir_sync.lock);
+    stats->totals.logs_created = store->dir_sync.made;
+    stats->totals.logs_deleted = store->dir_sync.removed;
+    stats->totals.name_syncs = store->dir_sync.finished;
+    pthread_mutex_unlock(&store->dir_sync.lock);
 }
 
 static void add_log(struct store_stats *stats, struct wal *wal)

@@ -25,8 +25,8 @@ struct store_config {
     unsigned committers;      /* rings, 1 to 64; logs are spread over them by name */
     unsigned ring_entries; /* of each ring, a power of two from 8 to 4096: the writes in flight */
     bool threads;          /* false: the caller drives every committer with store_run() */
-    bool worker;           /* a thread for slow chores (new segments, removals); false: the
-                                  committer's thread does them itself */
+    bool worker;           /* threads for slow chores: new segments; making and deleting logs; two
+                                  for opening them. false: the committer's thread does it itself */
     unsigned logs_max;     /* logs open at once */
     unsigned write_handles_max; /* files open for appending at once; quiet ones are closed first */
     uint64_t memory_bytes_max;  /* of all batches waiting or in flight */
@@ -96,6 +96,77 @@ int store_create(struct store *store, const char *name, const struct wal_state_u
  * not, and is closed). */
 int store_delete(struct store *store, const char *name);
 
+/* ---- The same without waiting for the disk ---------------------------------------------------- */
+
+/*
+ * For callers that must not sleep, such as the thread of an event loop. The struct is the caller's,
+ * with the name it was given, and both stay in place until done() is entered, which runs once, where
+ * the handlers of committer 0 run, and never from inside the call that asked for it. done() may ask
+ * for more; it must not use the functions above, which may wait for the thread that it runs on.
+ */
+struct store_log_waiter {
+    void (*done)(struct store_log_waiter *waiter);
+    /* Set before done(). */
+    int status; /* 0 or the errors of the function of the same name that waits */
+    struct wal
+        *wal; /* opened or made: held, to be given back with store_put(). NULL: status tells */
+
+    /* private */
+    const char *name;
+    struct wal *entry, *plan;
+    uint8_t deed;
+    struct store_log_waiter *next, *next_in_bucket;
+    struct store_log_waiter *followers, **followers_end;
+};
+
+/* How many may wait, and how many bytes of updates with them. */
+#define STORE_WAITERS_MAX (1u << 20)
+#define STORE_WAITERS_BYTES_MAX (UINT64_C(64) << 20)
+
+/*
+ * Gets a log that is open, without touching the disk: so whether one exists that is not open it
+ * cannot tell. Given back with store_put().
+ * Errors:
+ *   -EINVAL     not a valid name
+ *   -EAGAIN     it is not open: store_open_async() opens it, or finds that there is none
+ *   -ESHUTDOWN  the store is closing
+ */
+int store_get_open(struct store *store, const char *name, struct wal **ret_wal);
+
+/*
+ * store_get() of a log that exists, store_create() and store_delete(), done by the store's workers.
+ * `updates` are copied.
+ *
+ * What is asked for one name is done in the order in which it was asked for, each when the one before
+ * it has its outcome. So a creation behind a deletion makes a new log; of two creations the second
+ * gets -EEXIST; an opening behind a creation gets the log that was made, or -ENOENT if that failed;
+ * openings before a deletion get the log, which then refuses appends, and those behind it -ENOENT.
+ * Other names overtake.
+ *
+ * Creations and deletions that wait at the same time are done together, at most 64 at
+ * a time, and share the syncs of the directories: each fails or succeeds for itself, but a sync that
+ * fails fails all of those. Two logs can be recovered at a time, beside creations and deletions; one
+ * that takes long holds up no others, and two hold up further openings alone. The space of a deleted
+ * log is given back after done().
+ *
+ * store_drain() changes nothing for what is asked before or after it, but logs that are opened or
+ * made then take no appends. store_close() waits for all: what has not been begun gets -ESHUTDOWN,
+ * what has been begun is finished, and done() gives back what it gets.
+ *
+ * Without workers only the thread that drives committer 0 may call these.
+ * Errors (done() will not run):
+ *   -EINVAL     not a valid name, or updates that wal_append() would refuse
+ *   -E2BIG      updates that are too large for a log
+ *   -EAGAIN     too many wait already, or too many bytes of updates
+ *   -ENOMEM     no memory to ask
+ *   -ESHUTDOWN  the store is closing
+ */
+int store_open_async(struct store *store, const char *name, struct store_log_waiter *waiter);
+int store_create_async(struct store *store, const char *name,
+                       const struct wal_state_update *updates, size_t update_count,
+                       struct store_log_waiter *waiter);
+int store_delete_async(struct store *store, const char *name, struct store_log_waiter *waiter);
+
 /* Calls visit with the name of each log in byte order that is greater than `after` ("" for all)
  * and begins with `prefix`; a non-zero return ends the walk and is returned. */
 int store_list(struct store *store, const char *prefix, const char *after,
@@ -133,6 +204,9 @@ struct store_totals {
     struct store_histogram sync_us;   /* of the durable write alone; rotations are not timed */
     struct store_histogram commit_sizes;             /* records in a commit */
     struct wal_latency commit_latency, sync_latency; /* the same times, as percentiles */
+    uint64_t logs_created, logs_deleted;             /* durably … */
+    uint64_t
+        name_syncs; /* … by so many syncs of the directories, which those that come together share */
 };
 
 struct store_stats {
