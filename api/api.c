@@ -25,17 +25,18 @@
 #define GET_ROUTE(path, parameters, answer) GET_HEEDING(path, parameters, answer, 0)
 #define GET_HEEDING(path, parameters, answer, heeds)                                               \
     {                                                                                              \
-        path, parameters, answer, HTTP_GET, BODY_NONE, false, heeds                                \
+        path, parameters, answer, HTTP_GET, BODY_NONE, false, heeds, false                         \
     }
 
 static const struct route routes[] = {
     GET_ROUTE("/logs", "prefix after limit ", answer_logs),
     GET_ROUTE("/logs/{log}", "", answer_log_description),
-    {"/logs/{log}", "", answer_log_create, HTTP_PUT, BODY_JSON, true, 0},
+    {"/logs/{log}", "", answer_log_create, HTTP_PUT, BODY_JSON, true, 0, true},
     {"/logs/{log}", "ack ", answer_log_append, HTTP_POST, BODY_RECORDS, true,
      HEEDS(HTTP_PREFER) | HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IDEMPOTENCY_KEY) |
-         HEEDS(HTTP_PRODUCER_ID) | HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ)},
-    {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0},
+         HEEDS(HTTP_PRODUCER_ID) | HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ),
+     false},
+    {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0, true},
     GET_ROUTE("/logs/{log}/offsets", "wait_for timeout ", answer_log_offsets),
     GET_HEEDING("/logs/{log}/records", "offset at limit max_bytes wait encoding ", answer_records,
                 HEEDS(HTTP_ACCEPT)),
@@ -43,8 +44,8 @@ static const struct route routes[] = {
                 HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IF_NONE_MATCH) | HEEDS(HTTP_RANGE) |
                     HEEDS(HTTP_IF_RANGE)),
     GET_ROUTE("/logs/{log}/stats", "", answer_log_stats),
-    {"/logs/{log}/sync", "", answer_log_sync, HTTP_POST, BODY_NONE, true, 0},
-    {"/logs/{log}/trim", "before ", answer_log_trim, HTTP_POST, BODY_NONE, true, 0},
+    {"/logs/{log}/sync", "", answer_log_sync, HTTP_POST, BODY_NONE, true, 0, false},
+    {"/logs/{log}/trim", "before ", answer_log_trim, HTTP_POST, BODY_NONE, true, 0, false},
     GET_ROUTE("/stats", "", answer_stats),
     GET_ROUTE("/metrics", "", answer_metrics),
     GET_ROUTE("/livez", "verbose ", answer_livez),
@@ -131,7 +132,7 @@ uint64_t api_in_progress(const struct api *api)
 
 uint64_t api_appends_waiting(const struct api *api)
 {
-    return api->appends_waiting + api->appends_unheard + api->probes_waiting;
+    return api->appends_waiting + api->appends_unheard + api->probes_waiting + api->logs_waiting;
 }
 
 void api_count_connection(struct api *api, bool opened)
@@ -374,7 +375,7 @@ void api_count_late(struct api *api, struct request *request)
 
 void request_close(struct request *request)
 {
-    must(!request->wal);
+    must(!request->wal && !request->held);
     count_answer(&request->api->counters, request);
     response_clear(&request->response);
     request->api->in_progress--;
@@ -439,20 +440,17 @@ bool request_takes_long(const struct request *request)
 enum progress request_answer(struct request *request)
 {
     must(request->response.status == 0);
-    if (request->route->changes && request->api->draining) { /* since its head was there */
-        response_problem(&request->response, PROBLEM_STOPPING, NULL);
-        return PROGRESS_ANSWERED;
-    }
-    enum progress progress = request->route->answer(request);
-    must(progress == PROGRESS_WAITING || request->response.status != 0);
-    return progress;
+    return request_open_log(request);
 }
 
-void request_finish(struct request *request)
+enum progress request_finish(struct request *request)
 {
     must(request->response.status == 0);
+    if (request->go_on)
+        return TAKE(request->go_on)(request);
     request->finish(request);
     must(request->response.status != 0);
+    return PROGRESS_ANSWERED;
 }
 
 /* ---- for the handlers ---- */
@@ -482,7 +480,7 @@ void held_log_done(struct held_log *held)
 bool request_hold_log(struct request *request, struct held_log *ret_held)
 {
     struct wal *wal;
-    int rc = store_get(request->api->config.store, request->log, false, &wal);
+    int rc = request_get_log(request, &wal);
     if (rc < 0) {
         request_fail(request, WHEN_OPENING, rc);
         return false;

@@ -53,7 +53,7 @@ void api_drain(struct api *api);
 
 /* What has begun and has not ended, which is requests until their answer has been sent, and appends
  * that were answered before they were durable; and how many of these wait for the disk: those
- * appends, and questions after readiness. */
+ * appends, requests whose log is being opened, made or deleted, and questions after readiness. */
 uint64_t api_in_progress(const struct api *api);
 uint64_t api_appends_waiting(const struct api *api);
 

@@ -301,11 +301,13 @@ static void refuse_missing(struct request *request)
         say_gap(request); /* number 0 would make the log */
 }
 
-static bool open_log(struct request *request)
+/* True: request->wal is it. Else it is answered, or will be: *ret_progress. */
+static bool open_log(struct request *request, enum progress *ret_progress)
 {
-    int rc =
-        store_get(request->api->config.store, request->log, may_create(request), &request->wal);
-    if (rc == -ENOENT)
+    int rc = request_get_log(request, &request->wal);
+    if (rc == -ENOENT && may_create(request))
+        *ret_progress = request_make_log(request, NULL, 0);
+    else if (rc == -ENOENT)
         refuse_missing(request);
     else if (rc < 0)
         request_fail(request, WHEN_OPENING, rc);
@@ -481,8 +483,9 @@ enum progress answer_log_append(struct request *request)
     CLEANUP(load_done) struct load load = {0};
     struct append *append = &request->append;
     enum progress progress = PROGRESS_ANSWERED;
-    append->begun_us = api_now_us();
-    if (!read_wishes(request) || !read_records(request, &load) || !open_log(request) ||
+    if (append->begun_us == 0) /* not again when its log has been made */
+        append->begun_us = api_now_us();
+    if (!read_wishes(request) || !read_records(request, &load) || !open_log(request, &progress) ||
         !is_to_be_appended(request, &progress))
         return progress;
 

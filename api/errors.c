@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "api/json.h"
 #include "wal/base.h"
@@ -182,13 +183,19 @@ static void fill(struct response *response, enum problem problem, const struct j
     if (format)
         vsnprintf(detail, sizeof(detail), format, arguments);
     must(format || kinds[problem].detail);
+    if (response->note) {
+        if (!format)
+            snprintf(detail, sizeof(detail), "%s", kinds[problem].detail);
+        size_t bytes = strlen(detail);
+        snprintf(detail + bytes, sizeof(detail) - bytes, "%s", response->note);
+    }
 
     struct text body = {0};
     struct json_problem document = *extra;
     document.status = kinds[problem].status;
     document.type = kinds[problem].type;
     document.title = kinds[problem].title;
-    document.detail = format ? detail : kinds[problem].detail;
+    document.detail = format || response->note ? detail : kinds[problem].detail;
     document.outcome_unknown = problem == PROBLEM_OUTCOME_UNKNOWN;
     json_add_problem(&body, &document);
     must(response->status == 0);

@@ -127,14 +127,17 @@ enum progress answer_log_stats(struct request *request)
     return PROGRESS_ANSWERED;
 }
 
-/* Sleeps until the appends in flight are decided and the removal is durable, doing the committer's
- * work meanwhile. An attempt that fails has closed the log as well. */
+static void finish_deletion(struct request *request)
+{
+    if (request->status < 0)
+        request_fail(request, WHEN_DELETING, request->status);
+    else
+        request->response.status = 204;
+}
+
+/* Answered when the appends in flight are decided and the removal is durable. An attempt that fails
+ * has closed the log as well. */
 enum progress answer_log_delete(struct request *request)
 {
-    int rc = store_delete(request->api->config.store, request->log);
-    watch_log_closed(request->api, request->log, rc == 0 ? -ENOENT : 0);
-    if (rc < 0)
-        return request_fail(request, WHEN_DELETING, rc);
-    request->response.status = 204;
-    return PROGRESS_ANSWERED;
+    return request_delete_log(request, finish_deletion);
 }

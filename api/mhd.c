@@ -9,7 +9,8 @@
  *   serve()         first call: the head is complete, and is judged
  *   serve()         once for each piece of the body
  *   serve()         the body is complete: answered, or suspended and on its way to the disk
- *   serve()         after the resume: the answer
+ *   serve()         after the resume: the answer, or one more wait: the log that an append wants may
+ *                   have to be opened, and made, before the append is on its way
  *   finished()      the answer is out, or the connection is gone
  *
  * An append is decided by the store's committer, which this thread drives too, and so is a request
@@ -174,7 +175,7 @@ static void resume_now(struct exchange *exchange)
 static void suspend(struct request *request)
 {
     struct exchange *exchange = container_of(request, struct exchange, request);
-    must(exchange->stage == STAGE_BODY);
+    must(exchange->stage == STAGE_BODY || exchange->stage == STAGE_DECIDED);
     exchange->has_waited = false;
     suspend_in(exchange, STAGE_WAITING);
 }
@@ -259,7 +260,7 @@ static void end_exchange(struct link *link)
     struct mhd *mhd = link->mhd;
     must(exchange->stage != STAGE_WAITING);
     if (exchange->stage == STAGE_DECIDED) /* resumed, and found to be gone: nobody to tell */
-        request_finish(&exchange->request);
+        request_abandon(&exchange->request);
     mhd->answer_bytes -= exchange->answer_bytes;
     drop_body(exchange);
     request_close(&exchange->request);
@@ -566,7 +567,8 @@ static enum MHD_Result serve(void *argument, struct MHD_Connection *connection, 
     case STAGE_DECIDED:
         if (put_off(exchange))
             return MHD_YES;
-        request_finish(&exchange->request);
+        if (request_finish(&exchange->request) == PROGRESS_WAITING)
+            return MHD_YES;
         break;
     default: must(exchange->stage == STAGE_SWALLOW); break;
     }
@@ -657,8 +659,7 @@ uint64_t mhd_run(struct mhd *mhd)
     deadlines_look(&mhd->deadlines, api_now_us(), 0);
     cut_off_late(mhd);
 
-    /* What is decided already was refused at once, or has waited long enough, or was decided by a
-     * deletion that did the committer's work. */
+    /* What is decided already was refused at once, or has waited long enough. */
     uint64_t timer_us = api_run_timers(mhd->api);
     bool waits = !pending && !mhd->decided.first && !mhd->put_off.first;
     mhd->wait_us = waits ? min_u64(deadlines_wait_us(&mhd->deadlines), timer_us) : 0;

@@ -25,7 +25,8 @@ enum progress {
 struct request_transport {
     /* Before anything is begun that could call resume(). */
     void (*suspend)(struct request *request);
-    /* Exactly once after each suspend(), never from inside it: request_finish() is due. */
+    /* Exactly once after each suspend(), never from inside it: request_finish() is due. That may
+     * suspend again. */
     void (*resume)(struct request *request);
 };
 
@@ -46,6 +47,7 @@ struct route {
     enum route_body body;
     bool changes;   /* something, and is refused while the service stops */
     uint32_t heeds; /* HEEDS() of conditions, promises and wishes: it sees no others */
+    bool unopened;  /* its log is not opened for it, since it is there to make it or to delete it */
 };
 
 /* How records are written in a page. */
@@ -92,6 +94,14 @@ struct request {
     int status;
     uint64_t decided_us; /* when the news came, on the monotonic clock */
 
+    /* The log of the path, while the handler begins: see request_get_log(). */
+    struct wal *held;
+    int open_error;
+    bool made;                                       /* by this request */
+    bool exists;                                     /* making it found that somebody else had */
+    enum progress (*go_on)(struct request *request); /* in place of finish() */
+    struct store_log_waiter log_waiter;
+
     struct append append;
     struct store_waiter probe; /* of a question after readiness */
 };
@@ -130,8 +140,12 @@ void api_count_late(struct api *api, struct request *request);
 /* The body is there. */
 enum progress request_answer(struct request *request);
 
-/* After resume(): makes the response. */
-void request_finish(struct request *request);
+/* After resume(): makes the response, or goes on and waits for something else. */
+enum progress request_finish(struct request *request);
+
+/* After resume(), in place of request_finish(), if the client is gone: gives back what the request
+ * holds. What it waited to begin is not begun. */
+void request_abandon(struct request *request);
 
 /* Every route once, in the order in which they are tried: for what has to agree with them. HEAD is
  * wherever GET is, and OPTIONS everywhere, without a route of its own. */
@@ -154,6 +168,7 @@ struct api {
     uint64_t begun_us;
     uint64_t started_us; /* of the process, since 1970 */
     uint64_t in_progress, appends_waiting, probes_waiting;
+    uint64_t logs_waiting;    /* requests that wait for a log to be opened, made or deleted */
     uint64_t appends_unheard; /* answered already, and not decided yet */
     struct watch watch;
     struct api_counters counters;
@@ -206,6 +221,39 @@ enum progress answer_metrics(struct request *request);
 enum progress answer_readyz(struct request *request);
 enum progress answer_version(struct request *request);
 enum progress answer_openapi(struct request *request);
+
+/*
+ * The log of a request's path. Before the handler of its route runs, a log that is not open is opened
+ * by the store's worker while the request is suspended, so no handler waits for the disk.
+ */
+
+/* The log, held by the caller from now on. Asked once each time the handler begins; what it returns
+ * does not change before it begins anew. Errors: of store_get(). For a route with `unopened` -ENOENT
+ * says that the log is not open: request_make_log() finds out whether it exists. */
+int request_get_log(struct request *request, struct wal **ret_wal);
+
+/*
+ * Makes the log of the path, with `updates` (copied) in its first state. The handler returns what this
+ * returns, and is called again from its beginning when that is done: request_get_log() then gives the
+ * log, and request->made is true if this request has made it; false: it was there by then, made by
+ * somebody else. If it could not be made request_get_log() gives the error. So in a handler:
+ *
+ *   rc = request_get_log(request, &wal);
+ *   if (rc == -ENOENT)
+ *       return request_make_log(request, updates, count);
+ *
+ * Nothing is taken back: a log that was made stays, empty, when what its request wanted of it is
+ * refused after all, and a refusal says so; likewise if the client is gone by then.
+ */
+enum progress request_make_log(struct request *request, const struct wal_state_update *updates,
+                               size_t count);
+
+/* Deletes the log of the path; finish() is called with request->status 0 or the error. All who watch
+ * the log are told before that. */
+enum progress request_delete_log(struct request *request, void (*finish)(struct request *request));
+
+/* For request_answer() alone: calls the handler, with the log open. */
+enum progress request_open_log(struct request *request);
 
 /* For CLEANUP(): a log that is given back when its holder goes out of scope. */
 struct held_log {

@@ -15,6 +15,8 @@ struct response {
     char *body;       /* on the heap; NULL if there is none */
     size_t body_bytes;
     bool close; /* the connection is of no use after it */
+    const char
+        *note; /* static text that ends the detail of a problem, with a space before it; NULL */
 
     struct {
         const char *name, *value;

@@ -69,8 +69,8 @@ static void answer_standing(struct request *request, struct wal *wal, const stru
                      durability_of(&settings), durability_of(wanted));
 }
 
-/* Sleeps until the log is durable, as the first append to it would. */
-static int create(struct request *request, const struct settings *settings, struct wal **ret_wal)
+/* Suspended until the log is durable; answer_log_create() is called again then. */
+static enum progress make(struct request *request, const struct settings *settings)
 {
     const struct wal_state_update floor = {
         .key = DURABILITY_KEY,
@@ -78,8 +78,18 @@ static int create(struct request *request, const struct settings *settings, stru
         .value = DURABILITY_COMMITTED,
         .value_bytes = strlen(DURABILITY_COMMITTED),
     };
-    return store_create(request->api->config.store, request->log, &floor,
-                        settings->floor_committed ? 1 : 0, ret_wal);
+    return request_make_log(request, &floor, settings->floor_committed ? 1 : 0);
+}
+
+static void answer_made(struct request *request, struct wal *wal)
+{
+    describe(request, wal, 201);
+    if (request->response.status != 201) {
+        /* No memory to describe it, but it has been made: that much has to be true. */
+        response_clear(&request->response);
+        request->response.status = 201;
+    }
+    response_header(&request->response, "Location", "/logs/%s", request->log);
 }
 
 enum progress answer_log_create(struct request *request)
@@ -91,21 +101,14 @@ enum progress answer_log_create(struct request *request)
         response_problem(&request->response, PROBLEM_BAD_SETTINGS, "%s", advice);
         return PROGRESS_ANSWERED;
     }
-    int rc = store_get(held.store, request->log, false, &held.wal);
-    if (rc == 0) {
-        answer_standing(request, held.wal, &wanted);
-        return PROGRESS_ANSWERED;
-    }
+    int rc = request_get_log(request, &held.wal);
     if (rc == -ENOENT)
-        rc = create(request, &wanted, &held.wal);
+        return make(request, &wanted);
     if (rc < 0)
         return request_fail(request, WHEN_OPENING, rc);
-    describe(request, held.wal, 201);
-    if (request->response.status != 201) {
-        /* No memory to describe it, but it has been made: that much has to be true. */
-        response_clear(&request->response);
-        request->response.status = 201;
-    }
-    response_header(&request->response, "Location", "/logs/%s", request->log);
+    if (request->made)
+        answer_made(request, held.wal);
+    else
+        answer_standing(request, held.wal, &wanted);
     return PROGRESS_ANSWERED;
 }

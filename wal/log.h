@@ -214,6 +214,7 @@ struct wal {
     bool prepared;      /* NEXT_SEGMENT_NAME has space made ready */
     uint64_t prepared_bytes;
 
+    bool just_made; /* by this process, which has synced its files */
     struct chore opener;
     int open_error;                  /* of the opener, or of the making */
     char trash_name[TMP_NAME_BYTES]; /* where its files are once it is deleted */

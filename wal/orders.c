@@ -278,6 +278,7 @@ static void begin_locked(struct store *store, struct store_log_waiter *order)
 
 static void change_made(struct wal *wal, const struct name_change *change)
 {
+    wal->just_made = change->rc == 0;
     wal->open_error = change->rc < 0 ? change->rc : log_recover(wal);
 }
 

@@ -310,12 +310,13 @@ static int open_window(struct recovery *recovery, const struct segment *segment)
     if (handle < 0)
         return handle;
     int rc = 0;
-    if (!DEFECT(RECOVER_FROM_CACHE)) {
+    bool proven = recovery->wal->just_made;
+    if (!proven && !DEFECT(RECOVER_FROM_CACHE)) {
         rc = io->ops->sync(io, handle);
         if (rc == 0)
             rc = io->ops->sync(io, recovery->dir);
     }
-    if (rc == 0 && !io->direct && !DEFECT(RECOVER_FROM_CACHE)) {
+    if (rc == 0 && !io->direct && !proven && !DEFECT(RECOVER_FROM_CACHE)) {
         io->ops->close(io, handle);
         handle = io->ops->open_file(io, recovery->dir, name, flags | WAL_OPEN_UNCACHED);
         if (handle < 0)

@@ -184,6 +184,7 @@ static int open_log(struct store *store, struct wal *wal, const struct get *get)
     rc = get->mode == CREATE_ONLY ? -ENOENT : log_recover(wal);
     if (rc == -ENOENT && get->mode != GET_EXISTING) {
         rc = dir_make_log(store, get->name, get->updates, get->update_count);
+        wal->just_made = rc == 0;
         if (rc == 0)
             rc = log_recover(wal);
     }

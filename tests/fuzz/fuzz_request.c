@@ -149,13 +149,16 @@ static void wait_for(struct trial *trial)
 {
     struct api *api = trial->request.api;
 
-    for (unsigned i = 0; i < RUNS_MAX && !trial->resumed; i++) {
-        must(store_run(api->config.store, 0, api_appends_waiting(api) > 0 ? UINT64_MAX : 0) >= 0);
-        if (i == RUNS_MAX / 2)
-            api_drain(api); /* what waits for other requests waits no longer */
-    }
-    must(trial->resumed);
-    request_finish(&trial->request);
+    do {
+        for (unsigned i = 0; i < RUNS_MAX && !trial->resumed; i++) {
+            must(store_run(api->config.store, 0, api_appends_waiting(api) > 0 ? UINT64_MAX : 0) >=
+                 0);
+            if (i == RUNS_MAX / 2)
+                api_drain(api); /* what waits for other requests waits no longer */
+        }
+        must(trial->resumed);
+        trial->resumed = false;
+    } while (request_finish(&trial->request) == PROGRESS_WAITING);
 }
 
 /* Lets the disk work until nothing is in progress any more: appends are, that were answered before

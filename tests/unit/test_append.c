@@ -94,6 +94,13 @@ static void post_bytes(struct call *call, const char *target, const char *const 
     call->request.body = body;
     call->request.body_bytes = bytes;
     request_answer(&call->request);
+    /* Its log is opened or made first. */
+    while (call->request.go_on) {
+        while (!call->resumed)
+            assert_true(store_run(service.api->config.store, 0, 1000) >= 0);
+        call->suspended = call->resumed = false;
+        request_finish(&call->request);
+    }
 }
 
 static void post(struct call *call, const char *target, const char *const *headers,
