@@ -12,6 +12,9 @@
 #include "api/watch.h"
 #include "wal/base.h"
 
+/* Others may make and delete the log all the time, but nobody is kept by that for ever. */
+#define MAKINGS_MAX 100
+
 /* ---- waiting for the store ---- */
 
 static void store_has_done(struct store_log_waiter *waiter)
@@ -114,12 +117,13 @@ static enum progress go_on_made(struct request *request)
     int status = request->log_waiter.status;
     request->api->logs_waiting--;
     request->made = status == 0;
-    /* Made by somebody else: it is opened. What cannot be opened either, and is in the way all the
-     * same, is found here a second time. */
-    if (status < 0 && (status != -EEXIST || request->exists))
+    if (status < 0 && status != -EEXIST)
         return call(request, status);
-    request->exists = status == -EEXIST;
-    enum progress progress = call_with_log(request, request->exists || !request->route->unopened);
+    /* Made by somebody else: it is opened, unless it has been deleted again by then, and so on. */
+    bool give_up = request->makings++ == MAKINGS_MAX;
+    enum progress progress = give_up
+                                 ? call(request, -EAGAIN)
+                                 : call_with_log(request, status < 0 || !request->route->unopened);
     give_back(request, wal);
     return progress;
 }

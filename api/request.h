@@ -98,7 +98,7 @@ struct request {
     struct wal *held;
     int open_error;
     bool made;                                       /* by this request */
-    bool exists;                                     /* making it found that somebody else had */
+    unsigned makings;                                /* tried */
     enum progress (*go_on)(struct request *request); /* in place of finish() */
     struct store_log_waiter log_waiter;
 

@@ -446,7 +446,7 @@ static int run_pass(struct committer *committer, uint64_t timeout_us)
 }
 
 /* The first thread that asks gets it, for good. */
-static bool claim(struct committer *committer)
+bool committer_claim(struct committer *committer)
 {
     pthread_mutex_lock(&committer->lock);
     if (!atomic_load_explicit(&committer->has_driver, memory_order_relaxed)) {
@@ -474,7 +474,7 @@ static void rest(struct committer *committer)
 
 int committer_run(struct committer *committer, uint64_t timeout_us)
 {
-    if (!claim(committer))
+    if (!committer_claim(committer))
         return -EPERM;
     must(!committer->is_running); /* a handler must not wait: see wal.h */
     committer->is_running = true;
@@ -501,7 +501,7 @@ static int sleep_on_decided(struct wal *wal, uint64_t deadline_us)
 int committer_wait_locked(struct wal *wal, uint64_t deadline_us)
 {
     struct committer *committer = wal->committer;
-    bool mine = wal->store->config.threads ? committer_is_mine(committer) : claim(committer);
+    bool mine = wal->store->config.threads ? committer_is_mine(committer) : committer_claim(committer);
     if (!mine)
         return sleep_on_decided(wal, deadline_us);
 

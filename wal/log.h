@@ -442,6 +442,8 @@ void committer_stop(struct committer *committer); /* its thread ends soon after 
 /* Microseconds until its next timer; UINT64_MAX: none. Its own thread only. */
 uint64_t committer_next_timer_us(const struct committer *committer);
 bool committer_is_mine(struct committer *committer);
+/* The first thread that asks drives it from then on; whether that is the calling one. */
+bool committer_claim(struct committer *committer);
 /* Waits on wal->decided, whose lock the caller holds, or runs the committer if it is this thread's
  * own. Returns -ETIMEDOUT when deadline_us has passed. */
 int committer_wait_locked(struct wal *wal, uint64_t deadline_us);

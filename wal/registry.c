@@ -123,7 +123,7 @@ void registry_changed_locked(struct store *store)
 static void wait_changed_locked(struct store *store)
 {
     struct committer *committer = &store->committers[0];
-    if (store->config.threads || !committer_is_mine(committer)) {
+    if (store->config.threads || !committer_claim(committer)) {
         pthread_cond_wait(&store->changed, &store->lock);
         return;
     }
