@@ -454,6 +454,9 @@ static void add_totals(struct text *text, const struct store_totals *totals)
     add_number(text, "write_retries", totals->write_retries);
     add_number(text, "write_errors", totals->write_errors);
     add_number(text, "log_failures", totals->failures);
+    add_number(text, "logs_created", totals->logs_created);
+    add_number(text, "logs_deleted", totals->logs_deleted);
+    add_number(text, "name_syncs", totals->name_syncs);
 }
 
 static void add_store(struct text *text, const struct store_stats *store)

@@ -66,6 +66,9 @@ agree()
         wald_write_retries_total:.write_retries \
         wald_write_errors_total:.write_errors \
         wald_log_failures_total:.log_failures \
+        wald_logs_created_total:.logs_created \
+        wald_logs_deleted_total:.logs_deleted \
+        wald_name_syncs_total:.name_syncs \
         'wald_append_refusals_total{reason="queue"}:.refusals_queue' \
         'wald_append_refusals_total{reason="space"}:.refusals_space' \
         'wald_append_refusals_total{reason="other"}:.refusals_other' \

@@ -20,6 +20,7 @@ states   | posix                   | none              | CLIENTS=3 REQUESTS=2 PO
 states   | rounds                  | none              | CLIENTS=2 REQUESTS=2 DELETIONS=1 ROUNDS=2
 states   | polls                   | none              | CLIENTS=3 REQUESTS=1 POLLS=1 PUT_OFFS=1 UNHEARDS=1
 states   | deletions               | none              | CLIENTS=3 REQUESTS=1 POLLS=1 DELETIONS=1
+states   | openings                | none              | CLIENTS=2 REQUESTS=2 OPENS=2 DELETIONS=1
 trouble  | trouble                 | none              | CLIENTS=3 REQUESTS=1 AGAINS=1 ROTATIONS=1
 trouble  | full-disk               | none              | CLIENTS=3 REQUESTS=1 SPACES=1 DELETIONS=1
 trouble  | trouble-posix           | none              | CLIENTS=2 REQUESTS=2 AGAINS=1 ROTATIONS=1 POSIX
@@ -46,6 +47,9 @@ mistakes | free-with-waiting       | api_freed         | PLANT_FREE_WITH_WAITING
 mistakes | stop-forgets-unheard    | api_freed         | PLANT_STOP_FORGETS_UNHEARD UNHEARDS=1
 mistakes | forget-polls            | forgotten         | PLANT_FORGET_POLLS POLLS=1
 mistakes | stop-forgets-polls      | forgotten         | PLANT_STOP_FORGETS_POLLS POLLS=1
+mistakes | forget-closed           | forgotten         | PLANT_FORGET_CLOSED DELETIONS=1
+mistakes | forget-behind           | forgotten         | PLANT_FORGET_BEHIND DELETIONS=1
+mistakes | abandon-forgets         | logs_waiting/forgotten | PLANT_ABANDON_FORGETS OPENS=1
 mistakes | sleep-with-put-off      | forgotten         | PLANT_SLEEP_WITH_PUT_OFF POLLS=1 PUT_OFFS=1
 '
 

@@ -171,6 +171,16 @@ inline rotate_done()
 
 /* ---- one step of the log ---- */
 
+/* orders_kick(), for a deletion that waits for the end of the log. */
+inline tell_closed()
+{
+#ifndef PLANT_FORGET_CLOSED
+    kicked = (deleting != 0)
+#else
+    skip
+#endif
+}
+
 inline take_batch()
 {
     do
@@ -202,7 +212,8 @@ inline log_step()
 {
     log_ready = 0;
     if
-    :: phase != IDLE
+    :: phase == CLOSED -> tell_closed()
+    :: phase != IDLE && phase != CLOSED
     :: else ->
         if
         :: !held -> take_batch()
@@ -214,7 +225,7 @@ inline log_step()
             assert(empty(queue));
             if
             :: told -> log_step_later() /* every handler has run when a log is closed */
-            :: else -> phase = CLOSED
+            :: else -> phase = CLOSED; tell_closed()
             fi
         :: else
         fi

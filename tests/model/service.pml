@@ -28,6 +28,9 @@
 #ifndef DELETIONS
 #define DELETIONS 0
 #endif
+#ifndef OPENS
+#define OPENS 0 /* how many appends wait for their log to be opened or made first */
+#endif
 #ifndef POLLS
 #define POLLS 0
 #endif
@@ -97,18 +100,28 @@ bit called;      /* WAKE_CALLED, or `called` of io_posix.c */
 
 mtype = { TODO, RUN };
 mtype chore = NONE; /* the next segment, made by the store's worker */
-bit worker_wakes;   /* it has let go of the lock and is about to */
+bit worker_wakes;   /* one of the workers has let go of the lock and is about to */
+
+/* wal/orders.c and api/open.c: sets of clients. */
+mtype order = NONE; /* what a worker opens, makes or deletes */
+bit order_deletes;
+bit kicked;         /* take_turn() is due */
+byte deleting;      /* who deletes the log, until it is gone */
+byte ordered;       /* who waits for it to be opened or made, */
+byte reopened;      /* and has been told so: its handler is called again */
+byte deleted;       /* whose deletion has its outcome */
+byte logs_waiting;  /* a number */
 
 /* What may still happen. */
 byte agains = AGAINS, spaces = SPACES, rotations = ROTATIONS, deletions = DELETIONS, polls = POLLS;
-byte unheards = UNHEARDS, put_offs = PUT_OFFS;
+byte unheards = UNHEARDS, put_offs = PUT_OFFS, opens = OPENS;
 
 /* For the properties alone: whose record has been covered by a durable write. */
 byte on_disk;
 
 /* The loop's own. */
-mtype = { SLEEP, TURN, ANSWER, DELETE, CLOSE };
-mtype doing = SLEEP; /* in epoll_wait(), store_run(), mhd_run(), a deletion, store_close() */
+mtype = { SLEEP, TURN, ANSWER, CLOSE };
+mtype doing = SLEEP; /* in epoll_wait(), store_run(), mhd_run(), store_close() */
 bit hurry = 1, second_round, has_told, second;
 byte each, watcher, current, visited;
 
@@ -118,7 +131,7 @@ byte each, watcher, current, visited;
 
 inline suspend(c)
 {
-    assert(stage[c] == BODY && !suspended[c]);
+    assert((stage[c] == BODY || stage[c] == DECIDED) && !suspended[c]);
     stage[c] = WAITING;
     suspended[c] = 1
 }
@@ -229,6 +242,79 @@ inline run_handlers()
     each = 0
 }
 
+/* ---- logs that are opened, made and deleted: wal/orders.c ---- */
+
+#define LOG_IS_CLOSED (phase == CLOSED && !log_ready)
+
+/* What is asked for while the log is being deleted waits behind that. */
+inline start_order()
+{
+    if
+    :: order == NONE && deleting && LOG_IS_CLOSED -> order = TODO; order_deletes = 1
+#ifndef PLANT_FORGET_BEHIND
+    :: order == NONE && !deleting && ordered -> order = TODO; order_deletes = 0
+#endif
+    :: else
+    fi
+}
+
+/* Who waited for the log to grow is told in done(); appends from now on go to a new log. */
+inline finish_delete()
+{
+    assert(empty(queue) && !held && !told);
+    end_watches(watching);
+    phase = IDLE;
+    log_failed = 0;
+    log_closing = stopping;
+    next_offset = 0;
+    each = 0;
+    do
+    :: each < CLIENTS ->
+        token_end[each] = 0;
+        if
+        :: deleting & BIT(each) -> resume(each)
+        :: else
+        fi;
+        each++
+    :: else -> break
+    od;
+    each = 0;
+    deleted = deleted | deleting;
+    deleting = 0
+}
+
+inline finish_opening()
+{
+    each = 0;
+    do
+    :: each < CLIENTS ->
+        if
+        :: ordered & BIT(each) -> resume(each)
+        :: else
+        fi;
+        each++
+    :: else -> break
+    od;
+    each = 0;
+    reopened = reopened | ordered;
+    ordered = 0
+}
+
+inline take_turn_of_orders()
+{
+    kicked = 0;
+    if
+    :: order == DONE ->
+        order = NONE;
+        if
+        :: order_deletes -> finish_delete()
+        :: else -> finish_opening()
+        fi
+    :: else
+    fi;
+    start_order()
+}
+
 /* ---- a pass of the committer: committer_run() ---- */
 
 inline start_ops()
@@ -296,7 +382,7 @@ inline start_next_frames()
 #ifdef PLANT_REST_IS_BLIND
 #define WORK false
 #else
-#define WORK (ready_list || chore == DONE || UNSENT)
+#define WORK (ready_list || chore == DONE || order == DONE || kicked || UNSENT)
 #endif
 
 inline rest()
@@ -316,8 +402,12 @@ inline committer_run(sleeps)
         :: chore == DONE -> rotate_done()
         :: else
         fi;
+        if
+        :: order == DONE || kicked -> take_turn_of_orders()
+        :: else
+        fi;
         run_ready();
-        asleep = !(ready_list || chore == DONE)
+        asleep = !(ready_list || chore == DONE || order == DONE || kicked)
     };
     ring_wait(sleeps && asleep);
     second = 0;
@@ -337,8 +427,6 @@ inline committer_run(sleeps)
         }
     od
 }
-
-#define LOG_IS_CLOSED (phase == CLOSED && !log_ready)
 
 /* ---- an exchange ---- */
 
@@ -372,7 +460,13 @@ inline finish(c)
 {
     if
     :: polling & BIT(c) -> polling = polling & ~BIT(c)
-    :: else ->
+    :: (reopened | deleted) & BIT(c) ->
+        reopened = reopened & ~BIT(c);
+        deleted = deleted & ~BIT(c);
+#ifndef PLANT_ABANDON_FORGETS
+        logs_waiting--
+#endif
+    :: !((polling | reopened | deleted) & BIT(c)) ->
         if
         :: success[c] ->
             assert((on_disk & BIT(c)) && token_end[c] == 0)
@@ -464,6 +558,28 @@ inline answer_poll(c)
     fi
 }
 
+/* store_open_async() and store_create_async(). */
+inline order_log(c)
+{
+    suspend(c);
+    logs_waiting++;
+    ordered = ordered | BIT(c);
+    start_order()
+}
+
+/* go_on_opened(): the handler is called again, and finds the log there, or that it is being deleted,
+ * or that the service stops. */
+inline go_on(c)
+{
+    reopened = reopened & ~BIT(c);
+    logs_waiting--;
+    if
+    :: stopping -> answer(c)
+    :: !stopping && deleting -> order_log(c)
+    :: !stopping && !deleting -> answer_append(c)
+    fi
+}
+
 /* What libmicrohttpd finds to do on a connection, and does. */
 inline handle(c)
 {
@@ -495,42 +611,27 @@ inline handle(c)
     :: stage[c] == BODY && input[c] && !(late & BIT(c)) ->
         input[c] = 0;
         if
-        :: answer_append(c)
-        :: deletions -> deletions--; begin_delete()
-        :: polls -> polls--; answer_poll(c)
-        :: polls && put_offs -> polls--; put_offs--; suspend_late(c)
-        :: unheards -> unheards--; answer_unheard(c)
+        :: deleting -> order_log(c)
+        :: !deleting -> answer_append(c)
+        :: !deleting && opens -> opens--; order_log(c)
+        :: !deleting && deletions -> deletions--; begin_delete(c)
+        :: !deleting && polls -> polls--; answer_poll(c)
+        :: !deleting && polls && put_offs -> polls--; put_offs--; suspend_late(c)
+        :: !deleting && unheards -> unheards--; answer_unheard(c)
         fi
-    :: stage[c] == DECIDED && !suspended[c] -> finish(c); answer(c)
+    :: stage[c] == DECIDED && !suspended[c] && reopened & BIT(c) -> go_on(c)
+    :: stage[c] == DECIDED && !suspended[c] && !(reopened & BIT(c)) -> finish(c); answer(c)
     fi
 }
 
-/* DELETE waits for the log by doing the committer's work, in the middle of mhd_run(). What is
- * appended from then on goes to a new log of the same name. */
-inline begin_delete()
+/* store_delete_async(): its committer closes the log, and then a worker removes it. */
+inline begin_delete(c)
 {
+    suspend(c);
+    logs_waiting++;
+    deleting = BIT(c);
     log_closing = 1;
-    log_step_later();
-    doing = DELETE
-}
-
-inline finish_delete()
-{
-    assert(empty(queue) && !held && !told);
-    end_watches(watching);
-    phase = IDLE;
-    log_failed = 0;
-    log_closing = stopping;
-    next_offset = 0;
-    each = 0;
-    do
-    :: each < CLIENTS -> token_end[each] = 0; each++
-    :: else -> break
-    od;
-    each = 0;
-    answer(current);
-    current = 0;
-    doing = ANSWER
+    log_step_later()
 }
 
 #define HAS_WORK(c) (input[c] || stage[c] == DECIDED || late & BIT(c))
@@ -557,10 +658,7 @@ inline take_turn()
     fi;
     visited = visited | BIT(current);
     handle(current);
-    if
-    :: doing != DELETE -> current = 0
-    :: else
-    fi
+    current = 0
 }
 
 /* Each connection has its turn in a round, in any order; a second round may follow. */
@@ -612,7 +710,7 @@ inline begin_stop()
 #if defined(PLANT_STOP_WITH_WAITING) || defined(PLANT_FREE_WITH_WAITING)
 #define WAITING_FOR_DISK 0
 #else
-#define WAITING_FOR_DISK (appends_waiting + UNHEARD > 0 || ANY(IS_SUSPENDED))
+#define WAITING_FOR_DISK (appends_waiting + UNHEARD + logs_waiting > 0 || ANY(IS_SUSPENDED))
 #endif
 #ifdef PLANT_STOP_FORGETS_UNHEARD
 #define UNHEARD 0
@@ -624,7 +722,8 @@ inline begin_stop()
 inline mhd_close()
 {
 #ifndef PLANT_FREE_WITH_WAITING
-    assert(appends_waiting == 0 && decided == 0);
+    assert(appends_waiting == 0 && logs_waiting == 0 && decided == 0);
+    assert(order == NONE && !deleting && !ordered);
 #endif
     current = 0;
     do
@@ -658,7 +757,7 @@ end_asleep:
         :: atomic {
             if
             :: doing == SLEEP && (!stopping || MUST_STAY) && EVENTS -> doing = TURN; begin_stop()
-            :: (doing == DELETE || doing == CLOSE) && !LOG_IS_CLOSED
+            :: doing == CLOSE && !LOG_IS_CLOSED
             fi
            };
            committer_run(doing != TURN);
@@ -675,7 +774,6 @@ end_asleep:
             visited = 0
            }
         :: atomic { doing == ANSWER && !ANY(DUE) -> end_rounds() }
-        :: atomic { doing == DELETE && LOG_IS_CLOSED -> finish_delete() }
         /* stop() */
         :: atomic {
             doing == SLEEP && stopping && !MUST_STAY ->
@@ -744,12 +842,13 @@ end:
     od
 }
 
-/* The store's worker: the only other thread that wakes the loop. */
+/* The store's workers: the only other threads that wake the loop. */
 active proctype worker()
 {
 end:
     do
-    :: atomic { chore == TODO -> chore = DONE; worker_wakes = asleep; asleep = 0 }
+    :: atomic { chore == TODO -> chore = DONE; worker_wakes = worker_wakes || asleep; asleep = 0 }
+    :: atomic { order == TODO -> order = DONE; worker_wakes = worker_wakes || asleep; asleep = 0 }
     :: atomic { worker_wakes -> worker_wakes = 0; ring_wake() }
     od
 }
@@ -779,6 +878,7 @@ inline forget_all()
     next_offset = 0; held = 0; held_count = 0; told = 0; on_disk = 0;
     phase = IDLE; log_ready = 0; log_busy = 0; log_failed = 0; log_closing = 0;
     ready_list = 0; asleep = 0; write_op = NONE; space_op = NONE; poll_fd = 0; called = 0;
+    order = NONE; order_deletes = 0; kicked = 0; deleting = 0; ordered = 0; reopened = 0; deleted = 0; logs_waiting = 0; opens = 0;
     chore = NONE; agains = 0; spaces = 0; rotations = 0; deletions = 0;
     hurry = 0; worker_wakes = 0; doing = SLEEP; second = 0; second_round = 0; has_told = 0; current = 0; visited = 0
 }
@@ -786,8 +886,8 @@ inline forget_all()
 /* Nothing moves and nothing is under way, unless a client sends or a signal comes; clients may be
  * silent from now on, and signals may never come. */
 #define AT_REST (doing == SLEEP && !EVENTS && write_op != STARTED && space_op != STARTED && \
-                 chore != TODO && !worker_wakes)
-#define NOBODY_WAITS (decided == 0 && appends_waiting + appends_unheard == 0 && !ANY(IS_FORGOTTEN))
+                 chore != TODO && order != TODO && !worker_wakes)
+#define NOBODY_WAITS (decided == 0 && appends_waiting + appends_unheard + logs_waiting == 0 && !ANY(IS_FORGOTTEN))
 #define IS_FORGOTTEN(c) (suspended[c] && (stopping || !(watching & ~ripe & BIT(c))))
 
 bit forgotten;
