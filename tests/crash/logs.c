@@ -150,6 +150,57 @@ int log_get(struct history *history, struct log_model *log, bool create)
     return rc == -ENOENT ? -EAGAIN : rc;
 }
 
+/* ---- without waiting ------------------------------------------------------------------------- */
+
+struct asked {
+    struct store_log_waiter waiter;
+    bool is_told;
+};
+
+static void told(struct store_log_waiter *waiter)
+{
+    struct asked *asked = container_of(waiter, struct asked, waiter);
+
+    asked->is_told = true;
+}
+
+/* Half of what is made and removed goes the way of those who do not wait, and is waited for here. */
+static int wait_until_told(struct history *history, struct asked *asked, int rc)
+{
+    if (rc < 0)
+        return rc;
+    for (unsigned i = 0; i < 100000 && !asked->is_told; i++) {
+        for (unsigned j = 0; j < history->swarm.config.committers; j++)
+            store_run(history->store, j, 1000);
+    }
+    must(asked->is_told);
+    return asked->waiter.status;
+}
+
+static int create_log(struct history *history, struct log_model *log,
+                      const struct wal_state_update *updates, size_t count)
+{
+    struct asked asked = {.waiter.done = told};
+
+    if (random_percent(&history->random, 50))
+        return store_create(history->store, log->name, updates, count, &log->wal);
+    int rc = store_create_async(history->store, log->name, updates, count, &asked.waiter);
+
+    rc = wait_until_told(history, &asked, rc);
+    log->wal = rc == 0 ? asked.waiter.wal : NULL;
+    return rc;
+}
+
+static int delete_log(struct history *history, struct log_model *log)
+{
+    struct asked asked = {.waiter.done = told};
+
+    if (random_percent(&history->random, 50))
+        return store_delete(history->store, log->name);
+    return wait_until_told(history, &asked,
+                           store_delete_async(history->store, log->name, &asked.waiter));
+}
+
 /* ---- operations ------------------------------------------------------------------------------ */
 
 /* The values of a call, out of the buffer that all calls share: making a log may close another, whose
@@ -196,7 +247,7 @@ void op_create(struct history *history)
         unit_draw_update(history, unit);
     unit_fill_call(unit, &call);
     uint8_t *values = move_values(&call, unit->update_count);
-    int rc = store_create(history->store, log->name, call.updates, unit->update_count, &log->wal);
+    int rc = create_log(history, log, call.updates, unit->update_count);
 
     free(values);
 
@@ -259,7 +310,7 @@ void op_delete(struct history *history)
     if (log->wal)
         check_settle(history, log);
     history->is_closing = true;
-    int rc = store_delete(history->store, log->name);
+    int rc = delete_log(history, log);
 
     trace(history, "store_delete(%s): %d", log->name, rc);
     if (existence == LOG_PRESENT)
