@@ -510,7 +510,7 @@ struct name_change {
     bool renamed;
 };
 
-#define NAME_CHANGES_MAX 64
+#define NAME_CHANGES_MAX 32 /* each is an open file for a while */
 
 /* Makes and removes logs that are not open, at most NAME_CHANGES_MAX; all of it is durable when this
  * returns, by one sync of each of the directories, which callers that come together share as well.

@@ -141,9 +141,10 @@ int store_get_open(struct store *store, const char *name, struct wal **ret_wal);
  * it has its outcome. So a creation behind a deletion makes a new log; of two creations the second
  * gets -EEXIST; an opening behind a creation gets the log that was made, or -ENOENT if that failed;
  * openings before a deletion get the log, which then refuses appends, and those behind it -ENOENT.
- * Other names overtake.
+ * Other names overtake. The functions above do not queue up: they come before what has not been begun
+ * yet, and wait for what has.
  *
- * Creations and deletions that wait at the same time are done together, at most 64 at
+ * Creations and deletions that wait at the same time are done together, at most 32 at
  * a time, and share the syncs of the directories: each fails or succeeds for itself, but a sync that
  * fails fails all of those. Two logs can be recovered at a time, beside creations and deletions; one
  * that takes long holds up no others, and two hold up further openings alone. The space of a deleted

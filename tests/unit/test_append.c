@@ -399,6 +399,35 @@ static void the_limit_of_batches_is_configurable(void **state)
     service_stop();
 }
 
+/* Room for a log and not for its first record: the log stays, and the refusal says so. */
+static void a_refused_append_tells_that_it_made_its_log(void **state)
+{
+    struct fixture *f = fixture_start(state);
+    service_start(f, true, 0);
+    static char body[900000];
+    memset(body, 'x', sizeof(body));
+    sim_options_of(f->disk)->capacity_blocks = sim_used_blocks(f->disk) + 40;
+    struct call call;
+    post_bytes(&call, "/logs/new", NULL, body, sizeof(body));
+    while (call.suspended && !call.resumed)
+        assert_true(store_run(f->store, 0, 1000) >= 0);
+    expect_answer(&call, 507, "But the log was made for this request, and stays.");
+    /* It was there for the next one, which says nothing of the kind. */
+    post_bytes(&call, "/logs/new", NULL, body, sizeof(body));
+    while (call.suspended && !call.resumed)
+        assert_true(store_run(f->store, 0, 1000) >= 0);
+    call.resumed = true;
+    request_finish(&call.request);
+    assert_int_equal(call.request.response.status, 507);
+    assert_null(memmem(call.request.response.body, call.request.response.body_bytes, "made", 4));
+    request_close(&call.request);
+    post(&call, "/logs/new", NULL, "small");
+    while (call.suspended && !call.resumed)
+        assert_true(store_run(f->store, 0, 1000) >= 0);
+    expect_answer(&call, 200, "\"offset\":0");
+    service_stop();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -412,6 +441,7 @@ int main(void)
         ON_SIM(a_durability_floor_refuses_unheard_appends),
         ON_SIM(without_auto_create_an_append_makes_no_log),
         ON_SIM(the_limit_of_batches_is_configurable),
+        ON_SIM(a_refused_append_tells_that_it_made_its_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
