@@ -38,9 +38,10 @@ static void told(struct store_log_waiter *waiter)
     must(waiter->status == 0 || !waiter->wal);
     if (ask->gives_back && waiter->wal)
         store_put(ask->store, TAKE(waiter->wal));
-    ask->order = atomic_load(&told_count) + 1;
-    ask->calls++;
-    atomic_store(&told_count, ask->order);
+    unsigned order = atomic_load(&told_count) + 1;
+    ask->order = order;
+    ask->calls++; /* from here on the ask may be gone */
+    atomic_store(&told_count, order);
 }
 
 static struct ask *ask_of(struct fixture *f, struct ask *ask, const char *name)
