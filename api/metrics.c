@@ -187,9 +187,10 @@ static void add_commits(struct text *text, const struct store_totals *totals)
                 totals->failures);
     add_counter(text, "wald_logs_created_total", "Logs made.", totals->logs_created);
     add_counter(text, "wald_logs_deleted_total", "Logs deleted.", totals->logs_deleted);
-    add_counter(text, "wald_name_syncs_total",
-                "Syncs of the directories of logs, shared by those that are made or deleted together.",
-                totals->name_syncs);
+    add_counter(
+        text, "wald_name_syncs_total",
+        "Syncs of the directories of logs, shared by those that are made or deleted together.",
+        totals->name_syncs);
     add_head(text, "wald_append_refusals_total", "counter",
              "Appends refused by the log: queue is full, no space on the disk, or another shortage "
              "(files, memory, stopping). Nothing was written.");

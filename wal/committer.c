@@ -501,7 +501,8 @@ static int sleep_on_decided(struct wal *wal, uint64_t deadline_us)
 int committer_wait_locked(struct wal *wal, uint64_t deadline_us)
 {
     struct committer *committer = wal->committer;
-    bool mine = wal->store->config.threads ? committer_is_mine(committer) : committer_claim(committer);
+    bool mine =
+        wal->store->config.threads ? committer_is_mine(committer) : committer_claim(committer);
     if (!mine)
         return sleep_on_decided(wal, deadline_us);
 
