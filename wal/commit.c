@@ -197,8 +197,10 @@ void log_refuse(struct wal *wal, int error)
         count_refusals_locked(wal, wal->last_ticket - wal->decided_ticket, error);
     }
     wal->decided_ticket = wal->last_ticket;
-    if (!DEFECT(KEEP_OFFSETS_OF_REFUSED))
+    if (!DEFECT(KEEP_OFFSETS_OF_REFUSED)) {
         wal->next_offset = atomic_load_explicit(&wal->committed_offset, memory_order_relaxed);
+        wal->next_bytes = wal->committed_bytes;
+    }
     state_refuse(&wal->state);
     struct batch *all = take_all_locked(wal);
     wake_waiters_locked(wal);

@@ -41,7 +41,8 @@ struct wal_cursor {
     bool in_frame;
     struct frame_header frame;
     struct item_walk walk;
-    uint64_t frame_next; /* offset of the next record in the walk */
+    uint64_t frame_next; /* offset of the next record in the walk … */
+    uint64_t bytes_next; /* … and the bytes of all records of the log before it */
 };
 
 int wal_cursor_open(struct wal_cursor **ret_cursor, struct wal *wal, uint64_t offset)
@@ -399,6 +400,7 @@ static int find_frame(struct wal_cursor *cursor, struct wal_entry *entry)
             return rc;
     }
     cursor->frame_next = cursor->frame.base_offset;
+    cursor->bytes_next = cursor->frame.base_bytes;
     cursor->walk = (struct item_walk){.body = body, .body_bytes = cursor->frame.body_bytes};
     cursor->in_frame = true;
     return 0;
@@ -413,11 +415,14 @@ static int next_in_frame(struct wal_cursor *cursor, struct wal_entry *entry)
         if (item.kind != ITEM_RECORD)
             continue;
         uint64_t offset = cursor->frame_next++;
+        uint64_t bytes_before = cursor->bytes_next;
+        cursor->bytes_next += item.data_bytes;
         if (offset < cursor->offset)
             continue;
         cursor->offset = offset + 1;
         *entry = (struct wal_entry){
             .offset = offset,
+            .bytes_before = bytes_before,
             .timestamp_ns = cursor->frame.timestamp_ns + (uint64_t)item.timestamp_delta_us * 1000,
             .data = item.data,
             .size = item.data_bytes,
@@ -461,6 +466,29 @@ int wal_cursor_next(struct wal_cursor *cursor, struct wal_entry *ret_entry)
         if (rc < 0)
             return rc;
     }
+}
+
+int wal_bytes_before(struct wal *wal, uint64_t offset, uint64_t *ret_bytes)
+{
+    CLEANUP(wal_cursor_closep) struct wal_cursor *cursor = NULL;
+    struct wal_positions positions;
+    struct wal_entry entry;
+    wal_positions(wal, &positions);
+    if (offset < positions.first_offset)
+        return -ERANGE;
+    if (offset == positions.committed_offset || offset == 0) {
+        *ret_bytes = offset == 0 ? 0 : positions.committed_bytes;
+        return 0;
+    }
+    int rc = wal_cursor_open(&cursor, wal, offset);
+    if (rc == 0)
+        rc = wal_cursor_next(cursor, &entry);
+    if (rc == -EBADMSG && entry.offset == offset && entry.gap_end == offset + 1 &&
+        entry.size > 0) /* the record alone is damaged: where it begins is known */
+        rc = 0;
+    if (rc == 0)
+        *ret_bytes = entry.bytes_before;
+    return rc;
 }
 
 /* ---- by time ---- */

@@ -142,6 +142,7 @@ struct wal {
     uint64_t decided_ticket; /* up to here durable or refused */
     uint64_t last_timestamp_ns;
     uint64_t committed_bytes; /* payload of all records below committed_offset */
+    uint64_t next_bytes;      /* … below next_offset */
     struct refusal refusals[REFUSALS_KEPT];
     unsigned refusal_count; /* ever; the newest REFUSALS_KEPT are remembered */
     struct state state;

@@ -435,8 +435,19 @@ struct rest {
     uint64_t end;       /* behind the last block that is not zero; the position itself: all zero */
     bool witness;       /* a later frame proves that this place had been durable */
     uint64_t valid_end; /* behind the last later frame that is whole; 0: none */
-    uint64_t valid_offset;
+    uint64_t valid_offset, valid_bytes; /* of the log's records, there */
 };
+
+/* Of the records of a frame whose structure is verified. */
+static uint64_t payload_bytes(const struct frame_header *header, const uint8_t *body)
+{
+    struct item_walk walk = {.body = body, .body_bytes = header->body_bytes};
+    struct item item;
+    uint64_t bytes = 0;
+    while (item_next(&walk, &item) == 0)
+        bytes += item.kind == ITEM_RECORD ? item.data_bytes : 0;
+    return bytes;
+}
 
 /* What stands behind damage was acknowledged all the same: a trim must not be undone by it. */
 static int apply_later_state(struct recovery *recovery, const struct frame_header *header,
@@ -476,6 +487,7 @@ static int examine_later_frame(struct recovery *recovery, uint64_t position, con
         return 0;
     rest->valid_end = position + bytes;
     rest->valid_offset = header.base_offset + header.record_count;
+    rest->valid_bytes = header.base_bytes + payload_bytes(&header, data + FRAME_HEADER_BYTES);
     return apply_later_state(recovery, &header, data + FRAME_HEADER_BYTES);
 }
 
@@ -613,9 +625,10 @@ static int clear_torn(struct recovery *recovery, uint64_t end)
     return rc;
 }
 
-/* Whether the frame at the scan's position is whole but for the data of some of its records. */
+/* Whether the frame at the scan's position is whole but for the data of some of its records; and
+ * the bytes of those. */
 static int is_hurt_in_data_alone(struct recovery *recovery, struct frame_header *ret_header,
-                                 bool *ret_hurt)
+                                 uint64_t *ret_bytes, bool *ret_hurt)
 {
     struct window *window = &recovery->window;
     const uint8_t *data;
@@ -632,6 +645,8 @@ static int is_hurt_in_data_alone(struct recovery *recovery, struct frame_header 
         return 0;
     rc = window_get(window, recovery->position, bytes, &data);
     *ret_hurt = rc == 0 && frame_body_verify(ret_header, data + FRAME_HEADER_BYTES, false) == 0;
+    if (*ret_hurt)
+        *ret_bytes = payload_bytes(ret_header, data + FRAME_HEADER_BYTES);
     return rc;
 }
 
@@ -639,17 +654,20 @@ static int is_hurt_in_data_alone(struct recovery *recovery, struct frame_header 
 static int pass_damage(struct recovery *recovery, const struct rest *rest)
 {
     struct frame_header header;
+    uint64_t bytes = 0;
     bool hurt;
-    int rc = is_hurt_in_data_alone(recovery, &header, &hurt);
+    int rc = is_hurt_in_data_alone(recovery, &header, &bytes, &hurt);
     if (rc < 0 && rc != -EIO)
         return rc;
     if (hurt) {
         recovery->position += frame_bytes(header.body_bytes);
         recovery->offset = header.base_offset + header.record_count;
+        recovery->bytes = header.base_bytes + bytes;
     }
     if (rest->valid_end > recovery->position) {
         recovery->position = rest->valid_end;
         recovery->offset = max_u64(recovery->offset, rest->valid_offset);
+        recovery->bytes = max_u64(recovery->bytes, rest->valid_bytes);
     }
     return 0;
 }
@@ -790,7 +808,7 @@ static void install_end(struct recovery *recovery)
     wal->next_frame_no = recovery->frame_no;
     wal->last_crc = recovery->crc;
     wal->next_offset = recovery->offset;
-    wal->committed_bytes = recovery->bytes;
+    wal->committed_bytes = wal->next_bytes = recovery->bytes;
     wal->last_timestamp_ns = recovery->timestamp_ns;
     wal->mark_due = recovery->unproven;
     wal->clean = wal->recovery.clean;

@@ -198,6 +198,17 @@ const void *state_get(const struct state *state, const void *key, uint16_t key_b
     return change->value;
 }
 
+const void *state_get_committed(const struct state *state, const void *key, uint16_t key_bytes,
+                                uint32_t *ret_bytes)
+{
+    struct state_entry *entry = find(state, key, key_bytes);
+    struct state_change *change = entry ? entry->committed : NULL;
+    if (!change || change->removes)
+        return NULL;
+    *ret_bytes = change->value_bytes;
+    return change->value;
+}
+
 int state_each(const struct state *state, bool committed,
                int (*visit)(void *context, const void *key, uint16_t key_bytes, const void *value,
                             uint32_t value_bytes),

@@ -42,6 +42,10 @@ void state_refuse_ticket(struct state *state, uint64_t ticket);
 const void *state_get(const struct state *state, const void *key, uint16_t key_bytes,
                       uint32_t *ret_bytes, uint64_t *ret_ticket);
 
+/* The committed value: NULL if there is no such key. */
+const void *state_get_committed(const struct state *state, const void *key, uint16_t key_bytes,
+                                uint32_t *ret_bytes);
+
 /* Walks the committed or the newest values. */
 int state_each(const struct state *state, bool committed,
                int (*visit)(void *context, const void *key, uint16_t key_bytes, const void *value,

@@ -451,6 +451,7 @@ static int queue_locked(struct wal *wal, const struct request *request, struct w
     put_updates(batch, request, timestamp_ns);
     batch->last_ticket = token->ticket;
     wal->next_offset = token->end;
+    wal->next_bytes += request->payload_bytes;
     wal->queue_records += request->count;
     wal->queue_bytes += request->body_bytes;
     if (handler)
@@ -722,6 +723,22 @@ int wal_state_get(struct wal *wal, const void *key, uint16_t key_bytes, void *va
     return 0;
 }
 
+int wal_state_get_committed(struct wal *wal, const void *key, uint16_t key_bytes, void *value,
+                            size_t capacity, size_t *ret_bytes)
+{
+    pthread_mutex_lock(&wal->lock);
+    uint32_t bytes = 0;
+    const void *found = state_get_committed(&wal->state, key, key_bytes, &bytes);
+    if (found && capacity > 0)
+        memcpy(value, found, min_u64(bytes, capacity));
+    pthread_mutex_unlock(&wal->lock);
+
+    if (!found)
+        return -ENOENT;
+    *ret_bytes = bytes;
+    return 0;
+}
+
 int wal_state_each(struct wal *wal,
                    int (*visit)(void *context, const void *key, uint16_t key_bytes,
                                 const void *value, uint32_t value_bytes),
@@ -741,6 +758,8 @@ static void positions_locked(struct wal *wal, struct wal_positions *ret_position
         .first_offset = wal->first_offset,
         .committed_offset = atomic_load_explicit(&wal->committed_offset, memory_order_relaxed),
         .next_offset = wal->next_offset,
+        .committed_bytes = wal->committed_bytes,
+        .next_bytes = wal->next_bytes,
     };
 }
 

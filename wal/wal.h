@@ -187,15 +187,30 @@ int wal_state_each(struct wal *wal,
                                 const void *value, uint32_t value_bytes),
                    void *context);
 
+/* The same as wal_state_get() for the newest value that is durable, which belongs to
+ * committed_offset as it is at that moment. What is in flight is not seen. Errors: -ENOENT. */
+int wal_state_get_committed(struct wal *wal, const void *key, uint16_t key_bytes, void *value,
+                            size_t capacity, size_t *ret_bytes);
+
 struct wal_positions {
     uint64_t first_offset;     /* oldest record still kept */
     uint64_t committed_offset; /* records below it are durable */
     uint64_t next_offset;      /* where the next append goes; falls back to committed_offset when
                                   queued appends are refused for want of space */
+
+    /* The same places counted in bytes of records, from the log's beginning, trimmed ones too. Where
+     * first_offset is in bytes wal_bytes_before() tells. */
+    uint64_t committed_bytes, next_bytes;
 };
 
 /* first_offset <= committed_offset <= next_offset, all of one moment. */
 void wal_positions(struct wal *wal, struct wal_positions *ret_positions);
+
+/* How many bytes the records below `offset` have together. Reads a frame of the log unless the
+ * answer is known.
+ * Errors: -ENODATA: beyond committed_offset; -ERANGE: below first_offset; -EBADMSG: the record there
+ * is damaged or missing; others from reading. */
+int wal_bytes_before(struct wal *wal, uint64_t offset, uint64_t *ret_bytes);
 
 /* Why the log takes no appends: 0 if it does; -ESHUTDOWN, -EBADMSG or the error it failed with. */
 int wal_status(struct wal *wal);
@@ -267,6 +282,7 @@ struct wal_cursor;
 /* A record read. The pointers stay good until the next call with the same cursor. */
 struct wal_entry {
     uint64_t offset;
+    uint64_t bytes_before; /* of all records of the log before this one, trimmed ones too */
     uint64_t timestamp_ns; /* realtime of its append, never falling along the log */
     const void *data;
     size_t size;
