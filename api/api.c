@@ -25,18 +25,21 @@
 #define GET_ROUTE(path, parameters, answer) GET_HEEDING(path, parameters, answer, 0)
 #define GET_HEEDING(path, parameters, answer, heeds)                                               \
     {                                                                                              \
-        path, parameters, answer, HTTP_GET, BODY_NONE, false, heeds, false                         \
+        path, parameters, answer, HTTP_GET, BODY_NONE, false, heeds, false, false                  \
     }
+
+/* The second door: streams of the Durable Streams protocol. */
+#define STREAM_PATH "/v1/stream/{log}"
 
 static const struct route routes[] = {
     GET_ROUTE("/logs", "prefix after limit ", answer_logs),
     GET_ROUTE("/logs/{log}", "", answer_log_description),
-    {"/logs/{log}", "", answer_log_create, HTTP_PUT, BODY_JSON, true, 0, true},
+    {"/logs/{log}", "", answer_log_create, HTTP_PUT, BODY_JSON, true, 0, true, false},
     {"/logs/{log}", "ack ", answer_log_append, HTTP_POST, BODY_RECORDS, true,
      HEEDS(HTTP_PREFER) | HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IDEMPOTENCY_KEY) |
          HEEDS(HTTP_PRODUCER_ID) | HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ),
-     false},
-    {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0, true},
+     false, false},
+    {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0, true, false},
     GET_ROUTE("/logs/{log}/offsets", "wait_for timeout ", answer_log_offsets),
     GET_HEEDING("/logs/{log}/records", "offset at limit max_bytes wait encoding ", answer_records,
                 HEEDS(HTTP_ACCEPT)),
@@ -44,8 +47,8 @@ static const struct route routes[] = {
                 HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IF_NONE_MATCH) | HEEDS(HTTP_RANGE) |
                     HEEDS(HTTP_IF_RANGE)),
     GET_ROUTE("/logs/{log}/stats", "", answer_log_stats),
-    {"/logs/{log}/sync", "", answer_log_sync, HTTP_POST, BODY_NONE, true, 0, false},
-    {"/logs/{log}/trim", "before ", answer_log_trim, HTTP_POST, BODY_NONE, true, 0, false},
+    {"/logs/{log}/sync", "", answer_log_sync, HTTP_POST, BODY_NONE, true, 0, false, false},
+    {"/logs/{log}/trim", "before ", answer_log_trim, HTTP_POST, BODY_NONE, true, 0, false, false},
     GET_ROUTE("/stats", "", answer_stats),
     GET_ROUTE("/metrics", "", answer_metrics),
     GET_ROUTE("/livez", "verbose ", answer_livez),
@@ -53,6 +56,15 @@ static const struct route routes[] = {
     GET_ROUTE("/readyz", "verbose ", answer_readyz),
     GET_ROUTE("/version", "", answer_version),
     GET_HEEDING("/openapi.yaml", "", answer_openapi, HEEDS(HTTP_IF_NONE_MATCH)),
+    {STREAM_PATH, "offset live cursor ", answer_stream_read, HTTP_GET, BODY_NONE, false,
+     HEEDS(HTTP_IF_NONE_MATCH), false, true},
+    {STREAM_PATH, "", answer_stream_create, HTTP_PUT, BODY_RECORDS, true, HEEDS(HTTP_STREAM_CLOSED),
+     true, true},
+    {STREAM_PATH, "", answer_stream_append, HTTP_POST, BODY_RECORDS, true,
+     HEEDS(HTTP_STREAM_CLOSED) | HEEDS(HTTP_STREAM_SEQ) | HEEDS(HTTP_PRODUCER_ID) |
+         HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ),
+     false, true},
+    {STREAM_PATH, "", answer_stream_delete, HTTP_DELETE, BODY_NONE, true, 0, true, true},
 };
 
 /* Conditions and promises that a client relies on. Ignoring one would be a lie. */
@@ -230,6 +242,12 @@ static bool read_path(struct request *request)
         }
         pattern += strcspn(pattern, "/");
     }
+    if (request->log && request->route->is_stream && strcmp(request->log, "__ds") == 0) {
+        response_problem(&request->response, PROBLEM_PATH_NOT_FOUND,
+                         "The protocol keeps this name for subscriptions, which this service does "
+                         "not have.");
+        return false;
+    }
     if (request->log && !store_name_is_valid(request->log)) {
         response_problem(&request->response, PROBLEM_BAD_NAME, NULL);
         return false;
@@ -261,7 +279,10 @@ static bool read_query(struct request *request)
     for (unsigned i = 0; i < target->parameter_count; i++) {
         const char *name = target->parameters[i].name;
         const char *problem = NULL;
-        if (!parameter_is_allowed(request->route, name))
+        bool is_known = parameter_is_allowed(request->route, name);
+        if (!is_known && request->route->is_stream)
+            continue;
+        if (!is_known)
             problem = "is not a parameter of this request in this version. Leave it out.";
         else if (target_parameter(target, name) != target->parameters[i].value)
             problem = "is there more than once. Send it once.";
@@ -327,7 +348,19 @@ static bool check_body(struct request *request)
  * table, and, since the two are held against each other, in openapi.yaml. */
 static void hide_unheeded(struct request *request)
 {
-    static const enum http_known wishes[] = {HTTP_ACCEPT, HTTP_PREFER, HTTP_RANGE, HTTP_IF_RANGE};
+    static const enum http_known wishes[] = {
+        HTTP_ACCEPT,
+        HTTP_PREFER,
+        HTTP_RANGE,
+        HTTP_IF_RANGE,
+        HTTP_STREAM_SEQ,
+        HTTP_STREAM_CLOSED,
+        HTTP_STREAM_TTL,
+        HTTP_STREAM_EXPIRES_AT,
+        HTTP_STREAM_FORKED_FROM,
+        HTTP_STREAM_FORK_OFFSET,
+        HTTP_STREAM_FORK_SUB_OFFSET,
+    };
     const char **headers = request->facts.headers;
     uint32_t heeds = request->route->heeds;
     for (size_t i = 0; i < ARRAY_SIZE(wishes); i++) {
@@ -431,10 +464,11 @@ bool request_takes_long(const struct request *request)
 {
     enum progress (*answer)(struct request * request) = request->route->answer;
     if (request->finish) /* it has its news: only a page is still to be made */
-        return answer == answer_records;
-    if (answer == answer_log_append)
+        return answer == answer_records || answer == answer_stream_read;
+    if (request->route->body == BODY_RECORDS)
         return append_takes_long(request);
-    return answer == answer_records || answer == answer_record || answer == answer_logs;
+    return answer == answer_records || answer == answer_record || answer == answer_logs ||
+           answer == answer_stream_read;
 }
 
 enum progress request_answer(struct request *request)

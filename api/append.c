@@ -15,16 +15,9 @@
 #include "api/append.h"
 #include "api/errors.h"
 #include "api/etag.h"
-#include "api/inflate.h"
-#include "api/ndjson.h"
+#include "api/load.h"
 #include "api/request.h"
 #include "wal/base.h"
-
-/* What gzip may add to bytes that do not compress: headers of its own, and those of its blocks. */
-#define GZIP_MORE_BYTES(bytes) ((bytes) / 256 + 1024)
-
-/* Splitting, digests and checksums of so much take about as long as making a page. */
-#define LONG_BODY_BYTES (1u << 20)
 
 /* Appends that were answered and are not decided. Those that are waited for are as many as there are
  * connections; of these a disk that stalls would let any number pile up. */
@@ -33,59 +26,6 @@
 static const char *header(const struct request *request, enum http_known known)
 {
     return request->facts.headers[known];
-}
-
-/* ---- sizes ---- */
-
-static bool is_ndjson(const struct request *request)
-{
-    const char *type = header(request, HTTP_CONTENT_TYPE);
-    return type && gate_is_media_type(type, "application/x-ndjson");
-}
-
-static bool is_compressed(const struct request *request)
-{
-    const char *encoding = header(request, HTTP_CONTENT_ENCODING);
-    return encoding && gate_is_gzip(encoding);
-}
-
-/* Of the body itself, whatever it was packed in. */
-static size_t plain_bytes_max(const struct request *request)
-{
-    const struct api_config *config = &request->api->config;
-    return is_ndjson(request) ? config->batch_bytes_max : config->record_bytes_max;
-}
-
-size_t append_body_bytes_max(const struct request *request)
-{
-    size_t max = plain_bytes_max(request);
-    return is_compressed(request) ? max + GZIP_MORE_BYTES(max) : max;
-}
-
-bool append_takes_long(const struct request *request)
-{
-    return is_compressed(request) || request->body_bytes >= LONG_BODY_BYTES;
-}
-
-static void refuse_record_size(struct request *request)
-{
-    uint32_t max = request->api->config.record_bytes_max;
-    response_problem_number(&request->response, PROBLEM_RECORD_TOO_LARGE, "record_bytes_max", max,
-                            "A record has at most %" PRIu32
-                            " bytes here. Split it, or start the service with a larger "
-                            "--max-record-bytes.",
-                            max);
-}
-
-void append_refuse_size(struct request *request)
-{
-    uint32_t max = request->api->config.batch_bytes_max;
-    if (!is_ndjson(request)) {
-        refuse_record_size(request);
-        return;
-    }
-    response_problem_number(&request->response, PROBLEM_BATCH_TOO_LARGE, "batch_bytes_max", max,
-                            "A batch has at most %" PRIu32 " bytes here. Send it in parts.", max);
 }
 
 /* ---- what is asked for ---- */
@@ -150,7 +90,7 @@ static bool read_producer_number(struct request *request, enum http_known known,
            refuse_header(request, known, "a decimal number from 0 to 9007199254740991 (2^53 - 1).");
 }
 
-static bool read_idempotency(struct request *request)
+bool append_read_producer(struct request *request)
 {
     struct idempotency *idempotency = &request->append.idempotency;
     const char *key = header(request, HTTP_IDEMPOTENCY_KEY);
@@ -180,7 +120,7 @@ static bool read_wishes(struct request *request)
 {
     const char *condition = header(request, HTTP_IF_MATCH);
     request->append.minimal = prefers_minimal(header(request, HTTP_PREFER));
-    if (!read_ack(request) || !read_idempotency(request))
+    if (!read_ack(request) || !append_read_producer(request))
         return false;
     if (condition && !etag_list_is_valid(condition))
         return refuse_header(request, HTTP_IF_MATCH,
@@ -192,27 +132,9 @@ static bool read_wishes(struct request *request)
 
 /* ---- the records ---- */
 
-/* They point into the body, or into what it was inflated to. The log copies them when they are
- * queued, so all of this is gone before anything else is served: of inflated bodies there is never
- * more than one. */
-struct load {
-    struct wal_record one;
-    struct ndjson many;
-    char *inflated;
-    const struct wal_record *records;
-    size_t count;
-    uint64_t bytes;
-};
-
-static void load_done(struct load *load)
-{
-    free(load->many.records);
-    free(load->inflated);
-}
-
 static bool refuse_empty(struct request *request)
 {
-    if (is_ndjson(request))
+    if (load_is_batch(request))
         response_problem(&request->response, PROBLEM_EMPTY_RECORD,
                          "Send at least one line that is not empty: each is a record.");
     else
@@ -220,63 +142,18 @@ static bool refuse_empty(struct request *request)
     return false;
 }
 
-static bool refuse_memory(struct request *request)
-{
-    response_problem(&request->response, PROBLEM_NO_MEMORY, NULL);
-    return false;
-}
-
-static bool inflate_body(struct request *request, struct load *load, size_t *ret_bytes)
-{
-    switch (inflate_gzip(request->body, request->body_bytes, plain_bytes_max(request),
-                         &load->inflated, ret_bytes)) {
-    case 0: return true;
-    case -EMSGSIZE: append_refuse_size(request); return false;
-    case -ENOMEM: return refuse_memory(request);
-    default: response_problem(&request->response, PROBLEM_BAD_ENCODING, NULL); return false;
-    }
-}
-
-static bool split_lines(struct request *request, const char *body, size_t bytes, struct load *load)
-{
-    switch (ndjson_split(body, bytes, request->api->config.record_bytes_max, &load->many)) {
-    case 0: break;
-    case -ENODATA: return refuse_empty(request);
-    case -ENOMEM: return refuse_memory(request);
-    case -EMSGSIZE: refuse_record_size(request); return false;
-    default:
-        response_problem_number(&request->response, PROBLEM_BATCH_TOO_LARGE, "batch_records_max",
-                                WAL_APPEND_RECORDS_MAX,
-                                "A batch has at most %u records. Send it in parts.",
-                                WAL_APPEND_RECORDS_MAX);
-        return false;
-    }
-    load->records = load->many.records;
-    load->count = load->many.count;
-    load->bytes = load->many.bytes;
-    return true;
-}
-
 static bool read_records(struct request *request, struct load *load)
 {
-    const char *body = request->body;
-    size_t bytes = request->body_bytes;
-    if (bytes > 0 && is_compressed(request)) {
-        if (!inflate_body(request, load, &bytes))
-            return false;
-        body = load->inflated;
-    }
-    if (bytes == 0)
+    if (!load_unpack(request, load))
+        return false;
+    if (load->body_bytes == 0)
         return refuse_empty(request);
+    bool many = load_is_batch(request);
     if (request->append.idempotency.kind == IDEMPOTENCY_KEY)
-        digest_of(request->append.idempotency.body, is_ndjson(request) ? 'n' : 'r', body, bytes);
-    if (is_ndjson(request))
-        return split_lines(request, body, bytes, load);
-
-    load->one = (struct wal_record){.data = body, .size = bytes};
-    load->records = &load->one;
-    load->count = 1;
-    load->bytes = bytes;
+        digest_of(request->append.idempotency.body, many ? 'n' : 'r', load->body, load->body_bytes);
+    if (many)
+        return load_lines(request, load);
+    load_one(load);
     return true;
 }
 
@@ -333,9 +210,8 @@ static void finish_resting(struct request *request)
     request_waited(request);
 }
 
-/* Says it once `rests_on` is durable. */
-static enum progress say_resting(struct request *request, struct wal_token rests_on,
-                                 void (*say)(struct request *request))
+enum progress say_resting(struct request *request, struct wal_token rests_on,
+                          void (*say)(struct request *request))
 {
     request->append.say = say;
     request->append.rests_on = rests_on;
@@ -348,7 +224,7 @@ static enum progress say_resting(struct request *request, struct wal_token rests
 
 /* ---- what stands against appending ---- */
 
-static void (*words_of(enum judgement judgement))(struct request *request)
+void (*append_words(enum judgement judgement))(struct request *request)
 {
     switch (judgement) {
     case JUDGED_NEW: break;
@@ -389,7 +265,8 @@ static bool is_expected(const struct request *request, uint64_t next_offset)
 }
 
 /* True: append it. Else it is answered, or will be: *ret_progress. */
-static bool is_to_be_appended(struct request *request, enum progress *ret_progress)
+static bool is_to_be_appended(struct request *request, const struct load *load,
+                              enum progress *ret_progress)
 {
     struct append *append = &request->append;
     struct verdict *verdict = &append->verdict;
@@ -402,7 +279,16 @@ static bool is_to_be_appended(struct request *request, enum progress *ret_progre
     if (verdict->judgement != JUDGED_NEW) {
         append->replayed = verdict->judgement == JUDGED_REPEAT || verdict->judgement == JUDGED_OLD;
         append->appended = verdict->appended;
-        *ret_progress = say_resting(request, verdict->rests_on, words_of(verdict->judgement));
+        *ret_progress = say_resting(request, verdict->rests_on, append_words(verdict->judgement));
+        return false;
+    }
+    struct wal_token closed = {0};
+    if (stream_has(request->wal, STREAM_NEWEST, STREAM_KEY_CLOSED, &closed)) {
+        *ret_progress = say_resting(request, closed, say_closed);
+        return false;
+    }
+    if (stream_is_json(request->wal) && !load_is_json(request, load)) {
+        *ret_progress = request_give_back(request);
         return false;
     }
     struct wal_token floor;
@@ -486,7 +372,7 @@ enum progress answer_log_append(struct request *request)
     if (append->begun_us == 0) /* not again when its log has been made */
         append->begun_us = api_now_us();
     if (!read_wishes(request) || !read_records(request, &load) || !open_log(request, &progress) ||
-        !is_to_be_appended(request, &progress))
+        !is_to_be_appended(request, &load, &progress))
         return progress;
 
     struct wal_positions positions;

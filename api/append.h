@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "api/idempotency.h"
+#include "api/progress.h"
 
 struct request;
 
@@ -30,6 +31,19 @@ struct append {
     uint64_t begun_us; /* when the body was there, on the monotonic clock */
 };
 
+/* ---- append.c ---- */
+
+/* Reads Idempotency-Key, or the headers of a producer; answers and returns false if they are not what
+ * they have to be. */
+bool append_read_producer(struct request *request);
+
+/* Says it once `rests_on` is durable, or what became of that instead; and gives the log back. */
+enum progress say_resting(struct request *request, struct wal_token rests_on,
+                          void (*say)(struct request *request));
+
+/* What to say to a request that was judged so and is not to be appended. */
+void (*append_words(enum judgement judgement))(struct request *request);
+
 /* ---- receipt.c: each makes the response ---- */
 
 void say_committed(struct request *request);  /* 200, or 204: what `appended` says is durable */
@@ -42,5 +56,7 @@ void say_gap(struct request *request);
 void say_too_many_producers(struct request *request);
 void say_moved(struct request *request); /* 412; request->wal NULL: there is no log */
 void say_floor(struct request *request);
+void say_closed(struct request *request);
+void say_producer(struct request *request); /* adds what a producer is told */
 
 #endif

@@ -131,6 +131,15 @@ static const struct {
     [PROBLEM_NO_SPACE] = {507, "no-space", "The disk is full",
                           "Nothing was changed. Delete logs or make room on the disk; appends "
                           "work again as soon as there is space, without a restart."},
+    [PROBLEM_CLOSED] = {409, "closed", "The log is closed",
+                        "Nothing was changed. A log that was closed takes no appends any more, and "
+                        "cannot be opened again: append to another one."},
+    [PROBLEM_CONTENT_TYPE] = {409, "content-type", "The log has another content type", NULL},
+    [PROBLEM_STREAM_SEQ] = {409, "stream-seq", "Stream-Seq has been passed already",
+                            "Nothing was changed. Each Stream-Seq has to be greater than the last "
+                            "one that was accepted, compared byte by byte: \"10\" is less than "
+                            "\"2\"."},
+    [PROBLEM_BAD_JSON] = {400, "bad-json", "The body is not JSON that the log can take", NULL},
     [PROBLEM_NOT_READY] = {503, "not-ready", "The service is not ready", NULL},
 };
 

@@ -29,6 +29,13 @@ static const char *const known_names[HTTP_KNOWN_COUNT] = {
     [HTTP_PRODUCER_ID] = "Producer-Id",
     [HTTP_PRODUCER_EPOCH] = "Producer-Epoch",
     [HTTP_PRODUCER_SEQ] = "Producer-Seq",
+    [HTTP_STREAM_SEQ] = "Stream-Seq",
+    [HTTP_STREAM_CLOSED] = "Stream-Closed",
+    [HTTP_STREAM_TTL] = "Stream-TTL",
+    [HTTP_STREAM_EXPIRES_AT] = "Stream-Expires-At",
+    [HTTP_STREAM_FORKED_FROM] = "Stream-Forked-From",
+    [HTTP_STREAM_FORK_OFFSET] = "Stream-Fork-Offset",
+    [HTTP_STREAM_FORK_SUB_OFFSET] = "Stream-Fork-Sub-Offset",
 };
 
 const char *gate_header_name(enum http_known header)

@@ -80,6 +80,17 @@ static enum progress go_on_opened(struct request *request)
     return progress;
 }
 
+/* What is still being made is there for its maker alone. */
+static int check_made(struct request *request)
+{
+    bool changes = request->route->changes;
+    if (request->made || !stream_has(request->held, changes ? STREAM_NEWEST : STREAM_COMMITTED,
+                                     STREAM_KEY_MAKING, NULL))
+        return 0;
+    give_back(request, TAKE(request->held));
+    return changes ? -EAGAIN : -ENOENT;
+}
+
 /* With `may_open` a log that is not open is opened first. */
 static enum progress call_with_log(struct request *request, bool may_open)
 {
@@ -88,7 +99,7 @@ static enum progress call_with_log(struct request *request, bool may_open)
         return call(request, 0);
     int rc = store_get_open(store, request->log, &request->held);
     if (rc != -EAGAIN)
-        return call(request, rc);
+        return call(request, rc < 0 ? rc : check_made(request));
     if (!may_open)
         return call(request, -ENOENT);
     begin_waiting(request, go_on_opened);

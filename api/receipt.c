@@ -31,7 +31,7 @@ static void add_timing(struct request *request)
                     (unsigned)(queue_us % 1000), commit_us / 1000, (unsigned)(commit_us % 1000));
 }
 
-static void add_producer(struct request *request)
+void say_producer(struct request *request)
 {
     const struct append *append = &request->append;
     if (append->idempotency.kind != IDEMPOTENCY_PRODUCER)
@@ -47,7 +47,7 @@ static void add_facts(struct request *request)
 {
     struct response *response = &request->response;
     const struct append *append = &request->append;
-    add_producer(request);
+    say_producer(request);
     if (append->replayed)
         response_header(response, "Idempotency-Replayed", "true");
     else if (!append->unheard)
@@ -175,6 +175,11 @@ void say_too_many_producers(struct request *request)
 void say_floor(struct request *request)
 {
     response_problem(&request->response, PROBLEM_DURABILITY_FLOOR, NULL);
+}
+
+void say_closed(struct request *request)
+{
+    response_problem(&request->response, PROBLEM_CLOSED, NULL);
 }
 
 void say_moved(struct request *request)

@@ -9,17 +9,14 @@
 #include "api/append.h"
 #include "api/errors.h"
 #include "api/gate.h"
+#include "api/progress.h"
 #include "api/response.h"
 #include "api/snapshot.h"
+#include "api/stream.h"
 #include "api/target.h"
 #include "api/watch.h"
 
 struct request;
-
-enum progress {
-    PROGRESS_ANSWERED, /* the response is there */
-    PROGRESS_WAITING,  /* it comes later; the connection has been suspended */
-};
 
 /* What a request needs of its connection if it cannot be answered at once. */
 struct request_transport {
@@ -48,6 +45,7 @@ struct route {
     bool changes;   /* something, and is refused while the service stops */
     uint32_t heeds; /* HEEDS() of conditions, promises and wishes: it sees no others */
     bool unopened;  /* its log is not opened for it, since it is there to make it or to delete it */
+    bool is_stream; /* of the second door: what it does not know in the query it passes over */
 };
 
 /* How records are written in a page. */
@@ -103,6 +101,7 @@ struct request {
     struct store_log_waiter log_waiter;
 
     struct append append;
+    struct stream stream;
     struct store_waiter probe; /* of a question after readiness */
 };
 
@@ -221,6 +220,10 @@ enum progress answer_metrics(struct request *request);
 enum progress answer_readyz(struct request *request);
 enum progress answer_version(struct request *request);
 enum progress answer_openapi(struct request *request);
+enum progress answer_stream_create(struct request *request);
+enum progress answer_stream_append(struct request *request);
+enum progress answer_stream_read(struct request *request);
+enum progress answer_stream_delete(struct request *request);
 
 /*
  * The log of a request's path. Before the handler of its route runs, a log that is not open is opened

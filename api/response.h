@@ -7,7 +7,7 @@
 
 #include "api/text.h"
 
-#define RESPONSE_HEADERS_MAX 12
+#define RESPONSE_HEADERS_MAX 16
 
 struct response {
     unsigned status;  /* 0: none yet */
@@ -22,7 +22,7 @@ struct response {
         const char *name, *value;
     } headers[RESPONSE_HEADERS_MAX];
     unsigned header_count;
-    char values[512]; /* what the values of headers point into */
+    char values[1024]; /* what the values of headers point into */
     size_t values_bytes;
 };
 

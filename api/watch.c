@@ -70,6 +70,17 @@ void watch_log_closed(struct api *api, const char *log, int status)
     }
 }
 
+void watch_stream_closed(struct api *api, struct wal *wal)
+{
+    struct waiter *next;
+    for (struct waiter *waiter = api->watch.waiters; waiter; waiter = next) {
+        next = waiter->next;
+        struct request *request = request_of(waiter);
+        if (request->wal == wal && request->route->is_stream)
+            end(api, waiter, 0);
+    }
+}
+
 void watch_end_all(struct api *api)
 {
     while (api->watch.waiters)

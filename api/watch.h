@@ -41,6 +41,9 @@ void watch_begin(struct request *request, struct wal *wal, uint64_t after, uint6
 /* A log was deleted, or the attempt has closed it: all who wait on it are answered, by `status`. */
 void watch_log_closed(struct api *api, const char *log, int status);
 
+/* The log was closed as a stream, durably: readers of the stream look again; others wait on. */
+void watch_stream_closed(struct api *api, struct wal *wal);
+
 /* All who wait are answered. */
 void watch_end_all(struct api *api);
 

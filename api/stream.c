@@ -1,0 +1,73 @@
+#include "api/stream.h"
+
+#include <errno.h>
+#include <strings.h>
+
+#include "api/errors.h"
+#include "api/request.h"
+#include "wal/base.h"
+
+void stream_add_next(struct request *request, const struct stream_position *position)
+{
+    char token[STREAM_TOKEN_BYTES];
+    stream_token_print(token, position);
+    response_header(&request->response, "Stream-Next-Offset", "%s", token);
+}
+
+void stream_add_closed(struct request *request)
+{
+    response_header(&request->response, "Stream-Closed", "true");
+}
+
+struct stream_position stream_tail(struct wal *wal)
+{
+    struct wal_positions positions;
+    wal_positions(wal, &positions);
+    return (struct stream_position){positions.committed_offset, positions.committed_bytes};
+}
+
+bool stream_wants_closed(const struct request *request)
+{
+    const char *value = request->facts.headers[HTTP_STREAM_CLOSED];
+    return value && strcasecmp(value, "true") == 0;
+}
+
+void stream_say_missing(struct request *request)
+{
+    response_problem(&request->response, PROBLEM_LOG_NOT_FOUND,
+                     "A stream has to be made with PUT before it is used. GET /logs lists the logs "
+                     "there are, which are the streams.");
+}
+
+void stream_say_closed(struct request *request)
+{
+    struct stream_position tail = stream_tail(request->wal);
+    response_problem(&request->response, PROBLEM_CLOSED, NULL);
+    stream_add_next(request, &tail);
+    stream_add_closed(request);
+}
+
+bool stream_begin(struct request *request)
+{
+    int rc = request_get_log(request, &request->wal);
+    if (rc == -ENOENT)
+        stream_say_missing(request);
+    else if (rc < 0)
+        request_fail(request, WHEN_OPENING, rc);
+    return rc == 0;
+}
+
+static void finish_deletion(struct request *request)
+{
+    if (request->status == 0)
+        request->response.status = 204;
+    else if (request->status == -ENOENT)
+        stream_say_missing(request);
+    else
+        request_fail(request, WHEN_DELETING, request->status);
+}
+
+enum progress answer_stream_delete(struct request *request)
+{
+    return request_delete_log(request, finish_deletion);
+}
