@@ -58,7 +58,10 @@ static const struct route routes[] = {
     GET_HEEDING("/openapi.yaml", "", answer_openapi, HEEDS(HTTP_IF_NONE_MATCH)),
     {STREAM_PATH, "offset live cursor ", answer_stream_read, HTTP_GET, BODY_NONE, false,
      HEEDS(HTTP_IF_NONE_MATCH), false, true},
-    {STREAM_PATH, "", answer_stream_create, HTTP_PUT, BODY_RECORDS, true, HEEDS(HTTP_STREAM_CLOSED),
+    {STREAM_PATH, "", answer_stream_create, HTTP_PUT, BODY_RECORDS, true,
+     HEEDS(HTTP_STREAM_CLOSED) | HEEDS(HTTP_STREAM_TTL) | HEEDS(HTTP_STREAM_EXPIRES_AT) |
+         HEEDS(HTTP_STREAM_FORKED_FROM) | HEEDS(HTTP_STREAM_FORK_OFFSET) |
+         HEEDS(HTTP_STREAM_FORK_SUB_OFFSET),
      true, true},
     {STREAM_PATH, "", answer_stream_append, HTTP_POST, BODY_RECORDS, true,
      HEEDS(HTTP_STREAM_CLOSED) | HEEDS(HTTP_STREAM_SEQ) | HEEDS(HTTP_PRODUCER_ID) |

@@ -54,6 +54,9 @@ static const struct {
                           "Ask for its offsets, and decide anew."},
     [PROBLEM_TRIMMED] = {410, "trimmed", "The record was trimmed away",
                          "Ask for the log's offsets: first_offset is the oldest record kept."},
+    [PROBLEM_DELETED] = {410, "deleted", "The log was deleted",
+                         "It is gone, and keeps its name as long as forks of it are there. Use "
+                         "another name, or delete the forks first."},
     [PROBLEM_RECORD_TOO_LARGE] = {413, "record-too-large", "The record is too large",
                                   "Split it, or start the service with a larger "
                                   "--max-record-bytes."},
@@ -155,7 +158,7 @@ static const struct {
     {-EMFILE, PROBLEM_TOO_MANY_FILES}, {-ENFILE, PROBLEM_TOO_MANY_FILES},
     {-ESHUTDOWN, PROBLEM_STOPPING},    {-ENOSPC, PROBLEM_NO_SPACE},
     {-EDQUOT, PROBLEM_NO_SPACE},       {-EPROTONOSUPPORT, PROBLEM_NEWER_FORMAT},
-    {-E2BIG, PROBLEM_STATE_FULL},
+    {-E2BIG, PROBLEM_STATE_FULL},      {-EIDRM, PROBLEM_DELETED},
 };
 
 enum problem problem_of_errno(enum moment moment, int error)

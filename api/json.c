@@ -371,6 +371,8 @@ void json_add_log(struct text *text, const struct json_log *log)
     open_member(text, "settings");
     add_string(text, "durability", log->settings.floor_committed ? "committed" : "none");
     close_object(text);
+    add_string(text, "content_type", log->content_type);
+    add_bool(text, "closed", log->closed);
     add_number(text, "first_offset", stats->positions.first_offset);
     add_number(text, "committed_offset", stats->positions.committed_offset);
     add_number(text, "next_offset", stats->positions.next_offset);

@@ -64,6 +64,8 @@ struct json_log {
     uint8_t id[16];
     uint64_t created_ns; /* 0: not known */
     struct settings settings;
+    const char *content_type; /* printable ASCII */
+    bool closed;
     struct wal_stats stats;
 };
 

@@ -32,8 +32,13 @@ void settings_get(struct wal *wal, struct settings *ret_settings)
 
 static void describe(struct request *request, struct wal *wal, unsigned status)
 {
-    struct json_log log = {.name = request->log, .created_ns = wal_created_ns(wal)};
+    char type[STREAM_TYPE_BYTES_MAX + 1];
+    struct json_log log = {.name = request->log,
+                           .created_ns = wal_created_ns(wal),
+                           .content_type = type,
+                           .closed = stream_has(wal, STREAM_COMMITTED, STREAM_KEY_CLOSED, NULL)};
     struct text body = {0};
+    stream_type_get(wal, STREAM_COMMITTED, type, NULL);
     wal_id(wal, log.id);
     wal_stats(wal, &log.stats);
     settings_get(wal, &log.settings);

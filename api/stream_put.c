@@ -31,6 +31,25 @@ static void wish_done(struct wish *wish)
     load_done(&wish->load);
 }
 
+/* What a stream cannot be given is not passed over: who asks for an end or a beginning of a stream
+ * relies on it. */
+static bool refuse_unknown_wishes(struct request *request)
+{
+    static const enum http_known wishes[] = {
+        HTTP_STREAM_TTL,         HTTP_STREAM_EXPIRES_AT,      HTTP_STREAM_FORKED_FROM,
+        HTTP_STREAM_FORK_OFFSET, HTTP_STREAM_FORK_SUB_OFFSET,
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(wishes); i++) {
+        if (!request->facts.headers[wishes[i]])
+            continue;
+        response_problem(&request->response, PROBLEM_UNSUPPORTED_HEADER,
+                         "Streams cannot be made with %s here. Send the request without it.",
+                         gate_header_name(wishes[i]));
+        return false;
+    }
+    return true;
+}
+
 /* "x/y", whatever follows. */
 static bool is_shaped_like_a_type(const char *value)
 {
@@ -56,7 +75,8 @@ static bool read_type(struct request *request, struct wish *wish)
 static bool read_wish(struct request *request, struct wish *wish)
 {
     wish->closed = stream_wants_closed(request);
-    if (!read_type(request, wish) || !load_unpack(request, &wish->load))
+    if (!refuse_unknown_wishes(request) || !read_type(request, wish) ||
+        !load_unpack(request, &wish->load))
         return false;
     if (wish->load.body_bytes == 0)
         return true;

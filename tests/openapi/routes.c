@@ -41,8 +41,10 @@ static void print_route(void *context, const struct route *route)
         [BODY_NONE] = "none", [BODY_RECORDS] = "records", [BODY_JSON] = "json"};
 
     must((size_t)route->method < ARRAY_SIZE(methods) && methods[route->method]);
+    const char *body =
+        route->is_stream && route->body == BODY_RECORDS ? "stream" : bodies[route->body];
     printf("{\"path\":\"%s\",\"method\":\"%s\",\"body\":\"%s\",\"parameters\":[", route->path,
-           methods[route->method], bodies[route->body]);
+           methods[route->method], body);
     print_words(route->parameters);
     printf("],\"headers\":[");
     print_headers(route->heeds);

@@ -17,6 +17,7 @@ BODIES = {
     "none": set(),
     "json": {"application/json", "*/*"},
     "records": {"application/x-ndjson", "*/*"},
+    "stream": {"application/json", "*/*"},
 }
 
 
@@ -56,7 +57,7 @@ def compare_operation(contract, route, operation):
     content = set(body.get("content", {}))
     yield from differ(f"{place}: body", BODIES[route["body"]], content)
     encoded = "Content-Encoding" in contract.parameters(path, operation, "header")
-    if encoded != (route["body"] == "records"):
+    if encoded != (route["body"] in ("records", "stream")):
         yield f"{place}: Content-Encoding is for bodies of records"
 
 
