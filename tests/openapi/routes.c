@@ -48,7 +48,7 @@ static void print_route(void *context, const struct route *route)
     print_words(route->parameters);
     printf("],\"headers\":[");
     print_headers(route->heeds);
-    printf("]}\n");
+    printf("],\"ignores\":%s}\n", route->is_stream ? "true" : "false");
 }
 
 int main(void)

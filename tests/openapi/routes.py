@@ -51,6 +51,8 @@ def compare_operation(contract, route, operation):
     place = f"{route['method'].upper()} {path}"
     query = set(contract.parameters(path, operation, "query"))
     yield from differ(f"{place}: parameter", set(route["parameters"]), query)
+    if operation.get("x-ignores-other-parameters", False) != route["ignores"]:
+        yield f"{place}: what it does with other parameters"
     headers = headers_of(contract, path, operation)
     yield from differ(f"{place}: header", set(route["headers"]), headers)
     body = contract.resolve(operation.get("requestBody", {}))
