@@ -116,6 +116,7 @@ static void whatever_else_is_refused(void **state)
         "\"\\u123g\"",
         "\"\\ud800\"",
         "\"\\udc00\"",
+        "\"\\udc00\\udc00\"",
         "\"\\ud800\\u0041\"",
         "\"\\ud800a\"",
         "\"\\ude00\\ud83d\"",
