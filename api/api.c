@@ -42,7 +42,7 @@ static const struct route routes[] = {
     {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0, true, false},
     GET_ROUTE("/logs/{log}/offsets", "wait_for timeout ", answer_log_offsets),
     GET_HEEDING("/logs/{log}/records", "offset at limit max_bytes wait encoding ", answer_records,
-                HEEDS(HTTP_ACCEPT)),
+                HEEDS(HTTP_ACCEPT) | HEEDS(HTTP_LAST_EVENT_ID)),
     GET_HEEDING("/logs/{log}/records/{offset}", "", answer_record,
                 HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IF_NONE_MATCH) | HEEDS(HTTP_RANGE) |
                     HEEDS(HTTP_IF_RANGE)),
@@ -107,6 +107,12 @@ int api_new(struct api **ret_api, const struct api_config *config)
         free(api);
         return -ENOMEM;
     }
+    int rc = follow_open(&api->follow, config);
+    if (rc < 0) {
+        free(api->counters.routes);
+        free(api);
+        return rc;
+    }
 
     api->config = *config;
     must(config->batch_bytes_max <= WAL_APPEND_BYTES_MAX);
@@ -128,6 +134,7 @@ void api_free(struct api *api)
 {
     if (!api)
         return;
+    follow_close(api);
     must(api_in_progress(api) == 0 && api->watch.count == 0);
     free(api->counters.routes);
     free(api);
@@ -142,7 +149,12 @@ void api_drain(struct api *api)
 
 uint64_t api_in_progress(const struct api *api)
 {
-    return api->in_progress + api->appends_unheard;
+    return api->in_progress + api->appends_unheard + api->follow.count;
+}
+
+int api_poll_fd(const struct api *api)
+{
+    return api->follow.epoll_fd;
 }
 
 uint64_t api_appends_waiting(const struct api *api)
@@ -356,6 +368,7 @@ static void hide_unheeded(struct request *request)
         HTTP_PREFER,
         HTTP_RANGE,
         HTTP_IF_RANGE,
+        HTTP_LAST_EVENT_ID,
         HTTP_STREAM_SEQ,
         HTTP_STREAM_CLOSED,
         HTTP_STREAM_TTL,
@@ -412,6 +425,7 @@ void api_count_late(struct api *api, struct request *request)
 void request_close(struct request *request)
 {
     must(!request->wal && !request->held);
+    follow_drop(request);
     count_answer(&request->api->counters, request);
     response_clear(&request->response);
     request->api->in_progress--;

@@ -34,6 +34,13 @@ struct api_config {
      * this, as if it had asked for it. */
     uint64_t long_poll_max_us;
 
+    /* Streams of events: how many at a time, how much of what was sent to all of them may wait until
+     * it is taken, and how long a client may take none of it before it is cut off; how often one at
+     * /logs is sent something in any case; how long one at /v1/stream goes on, 0: without an end. */
+    uint32_t followers_max;
+    uint64_t follow_bytes_total;
+    uint64_t answer_timeout_us, heartbeat_us, stream_life_us;
+
     /* The names of Host that are answered to beside those of the loopback; any_host: every name.
      * The strings are the caller's. */
     const char *const *hosts;
@@ -44,16 +51,20 @@ struct api_config {
     void *context;
 };
 
-/* Errors: -ENOMEM. */
+/* Errors: -ENOMEM, or another that says that there is no file left. */
 int api_new(struct api **ret_api, const struct api_config *config);
 void api_free(struct api *api); /* NULL is fine; no request may be left */
 
 /* From now on appends and deletions are refused, and /readyz says no. What is queued is committed. */
 void api_drain(struct api *api);
 
-/* What has begun and has not ended, which is requests until their answer has been sent, and appends
- * that were answered before they were durable; and how many of these wait for the disk: those
- * appends, requests whose log is being opened, made or deleted, and questions after readiness. */
+/* The descriptor that polls readable when clients who follow a log have something to be done. */
+int api_poll_fd(const struct api *api);
+
+/* What has begun and has not ended, which is requests until their answer has been sent, streams of
+ * events, and appends that were answered before they were durable; and how many of these wait for the
+ * disk: those appends, requests whose log is being opened, made or deleted, and questions after
+ * readiness. */
 uint64_t api_in_progress(const struct api *api);
 uint64_t api_appends_waiting(const struct api *api);
 

@@ -17,6 +17,12 @@ enum deadline_kind {
     DEADLINE_BODY,   /* its body */
     DEADLINE_ANSWER, /* the answer has to be taken */
     DEADLINE_IDLE,   /* the next request has to come */
+
+    /* Of followers. */
+    DEADLINE_TAKING,    /* some of what was sent has to be taken */
+    DEADLINE_HEARTBEAT, /* something has to be sent, at /logs … */
+    DEADLINE_CONTROL,   /* … and at /v1/stream */
+    DEADLINE_LIFE,      /* a stream has to end */
     DEADLINE_KINDS
 };
 

@@ -123,6 +123,8 @@ static const struct {
     [PROBLEM_TOO_MANY_FILES] = {503, "too-many-files", "The service has too many files open",
                                 "Nothing was changed. Send the request again after a moment; if "
                                 "that goes on, raise the limit of open files (ulimit -n)."},
+    [PROBLEM_TOO_MANY_FOLLOWERS] = {503, "too-many-followers",
+                                    "Too many streams of events are open", NULL},
     [PROBLEM_STOPPING] = {503, "stopping", "The service is stopping, or the log is being deleted",
                           "Nothing was changed. Send the request again after a moment."},
     [PROBLEM_LOG_FAILED] = {503, "log-failed", "The disk failed under this log earlier",

@@ -36,6 +36,7 @@ static const char *const known_names[HTTP_KNOWN_COUNT] = {
     [HTTP_STREAM_FORKED_FROM] = "Stream-Forked-From",
     [HTTP_STREAM_FORK_OFFSET] = "Stream-Fork-Offset",
     [HTTP_STREAM_FORK_SUB_OFFSET] = "Stream-Fork-Sub-Offset",
+    [HTTP_LAST_EVENT_ID] = "Last-Event-ID",
 };
 
 const char *gate_header_name(enum http_known header)

@@ -264,6 +264,9 @@ static void add_http(struct text *text, const struct snapshot *snapshot)
               counters->connections);
     add_counter(text, "wald_http_connections_total", "Connections taken.",
                 counters->connections_total);
+    add_gauge(text, "wald_followers", "Streams of events open.", snapshot->followers);
+    add_counter(text, "wald_followers_total", "Streams of events begun.",
+                snapshot->followers_total);
     add_head(text, "wald_http_refusals_total", "counter",
              "Answers that were a problem document, by its type.");
     for (unsigned i = 0; i < PROBLEM_COUNT; i++)

@@ -28,6 +28,7 @@
 #include "api/mhd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <microhttpd.h>
 #include <stdlib.h>
@@ -97,6 +98,7 @@ struct exchange {
     enum stage stage;
     struct exchange *next; /* in the queue it is in, which is one at most */
     enum stage put_off_from;
+    bool is_old;     /* HTTP/1.0 */
     bool has_waited; /* having been put off, it is answered, or waits for news */
 
     char *body;
@@ -337,6 +339,25 @@ static void connection_changed(void *argument, struct MHD_Connection *connection
     free(link);
 }
 
+static bool print_header(void *out, const char *name, const char *value)
+{
+    text_format(out, "%s: ", name);
+    text_add(out, value, strlen(value));
+    text_add(out, "\r\n", 2);
+    return true;
+}
+
+/* What begins each head that is not written by the library. */
+static void print_status(struct text *out, unsigned status, const char *reason)
+{
+    struct tm utc;
+    char date[64];
+    time_t now = time(NULL);
+    gmtime_r(&now, &utc);
+    strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
+    text_format(out, "HTTP/1.1 %u %s\r\nDate: %s\r\n", status, reason, date);
+}
+
 /* The library takes no answer while a request is arriving, so this one goes past it: it has written
  * nothing then. The one exception is a refusal of its own, and what that left unsent is looked for. */
 static void refuse_late(struct link *link)
@@ -344,20 +365,15 @@ static void refuse_late(struct link *link)
     CLEANUP(text_done) struct text out = {0};
     struct response response = {0};
     int fd = descriptor_of(link->connection);
-    struct tm utc;
-    char date[64];
-    time_t now = time(NULL);
     int unsent = 0;
 
     if (ioctl(fd, SIOCOUTQ, &unsent) < 0 || unsent > 0)
         return;
-    gmtime_r(&now, &utc);
-    strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
     response_problem(&response, PROBLEM_TIMEOUT, NULL);
-    text_format(&out, "HTTP/1.1 %u Request Timeout\r\nDate: %s\r\nConnection: close\r\n",
-                response.status, date);
+    print_status(&out, response.status, "Request Timeout");
+    print_header(&out, "Connection", "close");
     for (unsigned i = 0; i < response.header_count; i++)
-        text_format(&out, "%s: %s\r\n", response.headers[i].name, response.headers[i].value);
+        print_header(&out, response.headers[i].name, response.headers[i].value);
     text_format(&out,
                 "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
                 "Content-Length: %zu\r\n\r\n",
@@ -392,23 +408,30 @@ static void cut_off_late(struct mhd *mhd)
 
 /* ---- the answer ---- */
 
-static bool add_headers(struct MHD_Response *out, const struct exchange *exchange)
+typedef bool add_header_fn(void *out, const char *name, const char *value);
+
+/* All but those that say how the body is sent. */
+static bool each_header(const struct exchange *exchange, add_header_fn *add, void *out)
 {
     const struct response *response = &exchange->request.response;
     bool fine = true;
     bool has_cache_control = false;
     for (unsigned i = 0; i < response->header_count; i++) {
-        fine = fine && MHD_add_response_header(out, response->headers[i].name,
-                                               response->headers[i].value) == MHD_YES;
+        fine = fine && add(out, response->headers[i].name, response->headers[i].value);
         if (strcmp(response->headers[i].name, "Cache-Control") == 0)
             has_cache_control = true;
     }
     if (!has_cache_control)
-        fine = fine && MHD_add_response_header(out, "Cache-Control", "no-store") == MHD_YES;
-    fine = fine && MHD_add_response_header(out, "X-Content-Type-Options", "nosniff") == MHD_YES;
-    if (response->close || exchange->link->mhd->quiesced)
-        fine = fine && MHD_add_response_header(out, "Connection", "close") == MHD_YES;
+        fine = fine && add(out, "Cache-Control", "no-store");
+    fine = fine && add(out, "X-Content-Type-Options", "nosniff");
+    if (response->close || exchange->request.follower || exchange->link->mhd->quiesced)
+        fine = fine && add(out, "Connection", "close");
     return fine;
+}
+
+static bool add_header(void *out, const char *name, const char *value)
+{
+    return MHD_add_response_header(out, name, value) == MHD_YES;
 }
 
 /* Clients that do not take their answers cost no more than this. What has been done is told in any
@@ -432,10 +455,42 @@ static void count_answer(struct exchange *exchange)
     mhd->answer_bytes += response->body_bytes;
 }
 
+/* The answer is a stream of events. The library has nothing unsent of its own now, and knows no other
+ * way to let go of a connection than to close it: so it closes one of two descriptors. What it has
+ * read behind this request is not acted on any more, as Connection: close says. */
+static bool give_away(struct exchange *exchange)
+{
+    CLEANUP(text_done) struct text head = {0};
+    struct request *request = &exchange->request;
+    int fd = descriptor_of(exchange->link->connection);
+    int own_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    print_status(&head, request->response.status, "OK");
+    each_header(exchange, print_header, &head);
+    if (!exchange->is_old)
+        print_header(&head, "Transfer-Encoding", "chunked");
+    text_add(&head, "\r\n", 2);
+    if (own_fd < 0 || head.failed) {
+        if (own_fd >= 0)
+            close(own_fd);
+        follow_drop(request);
+        response_clear(&request->response);
+        response_problem(&request->response,
+                         head.failed ? PROBLEM_NO_MEMORY : PROBLEM_TOO_MANY_FILES, NULL);
+        return false;
+    }
+    wire_give_away(fd);
+    follow_start(request, own_fd, &head, exchange->is_old);
+    return true;
+}
+
 /* Hands the response over. Without memory to do so the connection is closed. */
 static enum MHD_Result answer(struct exchange *exchange)
 {
     struct response *response = &exchange->request.response;
+    if (exchange->request.follower && give_away(exchange)) {
+        exchange->stage = STAGE_ANSWERED;
+        return MHD_NO;
+    }
     count_answer(exchange);
     deadline_set(&exchange->link->mhd->deadlines, &exchange->link->deadline, DEADLINE_ANSWER);
     struct MHD_Response *out = MHD_create_response_from_buffer(response->body_bytes, response->body,
@@ -446,7 +501,7 @@ static enum MHD_Result answer(struct exchange *exchange)
     response->body_bytes = 0;
 
     enum MHD_Result result = MHD_NO;
-    if (add_headers(out, exchange))
+    if (each_header(exchange, add_header, out))
         result = MHD_queue_response(exchange->link->connection, response->status, out);
     MHD_destroy_response(out);
     exchange->stage = STAGE_ANSWERED;
@@ -474,6 +529,7 @@ static enum MHD_Result begin(struct exchange *exchange, const char *method, cons
         return MHD_NO;
     head.method = method;
     head.version = version;
+    exchange->is_old = strcmp(version, "HTTP/1.0") == 0;
     head.target = exchange->target;
     head.target_bytes = exchange->target_bytes;
     head.header_count = 0;
@@ -609,7 +665,7 @@ int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *
     mhd->body_bytes_total = config->body_bytes_total;
     mhd->answer_bytes_total = config->answer_bytes_total;
     deadlines_init(&mhd->deadlines,
-                   (const uint64_t[]){
+                   (const uint64_t[DEADLINE_KINDS]){
                        [DEADLINE_HEAD] = config->header_timeout_us,
                        [DEADLINE_BODY] = config->body_timeout_us,
                        [DEADLINE_ANSWER] = config->answer_timeout_us,
@@ -660,7 +716,7 @@ uint64_t mhd_run(struct mhd *mhd)
     cut_off_late(mhd);
 
     /* What is decided already was refused at once, or has waited long enough. */
-    uint64_t timer_us = api_run_timers(mhd->api);
+    uint64_t timer_us = min_u64(api_run_timers(mhd->api), follow_run(mhd->api));
     bool waits = !pending && !mhd->decided.first && !mhd->put_off.first;
     mhd->wait_us = waits ? min_u64(deadlines_wait_us(&mhd->deadlines), timer_us) : 0;
     return mhd->wait_us;

@@ -14,6 +14,8 @@
  * A page ends after `limit` records, or before the record with which its records would take more
  * than `max_bytes` bytes in that form (the first always comes), or before one that cannot be read.
  *
+ *   text/event-stream         no page: records without an end, as they become durable (follow.h)
+ *
  * With `wait`, a page that would be empty is made later: when the record at its offset is durable,
  * or when the time is up, and then it is empty after all. That is no error: the client asks again
  * from Log-Next-Offset.
@@ -39,6 +41,7 @@ static const char *const media_types[PAGE_FORM_COUNT] = {
     [PAGE_LINES] = "application/x-ndjson",
     [PAGE_DOCUMENT] = "application/json",
     [PAGE_FRAMES] = "application/octet-stream",
+    [PAGE_EVENTS] = "text/event-stream",
 };
 
 struct frame_head {
@@ -55,9 +58,9 @@ static bool read_form(struct request *request)
     int form = accept_choose(request->facts.headers[HTTP_ACCEPT], media_types, PAGE_FORM_COUNT);
     if (form < 0) {
         response_problem(&request->response, PROBLEM_NOT_ACCEPTABLE,
-                         "Records are to be had as application/x-ndjson, application/json and "
-                         "application/octet-stream. Name one of them in Accept, or leave Accept "
-                         "out.");
+                         "Records are to be had as application/x-ndjson, application/json, "
+                         "application/octet-stream and, without an end, text/event-stream. Name "
+                         "one of them in Accept, or leave Accept out.");
         return false;
     }
     if (encoding && strcmp(encoding, "base64") != 0) {
@@ -113,6 +116,61 @@ static bool read_begin(struct request *request, struct wal *wal)
                      "\"offset\" is a decimal number from 0, \"earliest\", \"latest\", or -N for "
                      "the last N records.");
     return false;
+}
+
+/* A stream that broke off goes on behind the last record that arrived: what a browser sends by itself
+ * goes before what the program asked for when it began. */
+static bool read_last_event(struct request *request)
+{
+    const char *id = request->facts.headers[HTTP_LAST_EVENT_ID];
+    uint64_t number;
+    if (!id || !*id)
+        return true;
+    if (number_parse(id, &number) && number < UINT64_MAX) {
+        request->page.begin = number + 1;
+        return true;
+    }
+    response_problem(&request->response, PROBLEM_BAD_HEADER,
+                     "Last-Event-ID is the id of an event of this log, which is the offset of a "
+                     "record: a decimal number. Send that, or leave the header out.");
+    return false;
+}
+
+/* ---- the stream ---- */
+
+static bool read_stream(struct request *request)
+{
+    static const char *const of_pages[] = {"wait", "max_bytes"};
+    for (size_t i = 0; i < ARRAY_SIZE(of_pages); i++) {
+        if (!target_parameter(&request->target, of_pages[i]))
+            continue;
+        response_problem(&request->response, PROBLEM_BAD_PARAMETER,
+                         "\"%s\" is for pages, and text/event-stream is a stream that waits in any "
+                         "case. Leave it out.",
+                         of_pages[i]);
+        return false;
+    }
+    return request_number(request, "limit", 1, LIMIT_MAX, 0, &request->page.limit);
+}
+
+static enum progress answer_stream(struct request *request)
+{
+    CLEANUP(held_log_done) struct held_log held = {NULL, NULL};
+    struct page_query *query = &request->page;
+    struct wal_positions positions;
+    if (!read_stream(request) || !request_hold_log(request, &held) ||
+        !read_begin(request, held.wal) || !read_last_event(request))
+        return PROGRESS_ANSWERED;
+
+    wal_positions(held.wal, &positions);
+    if (query->begin < positions.first_offset)
+        return request_refuse_record(request, held.wal, -ERANGE, NULL);
+    const struct follow_query follow = {
+        .begin = query->begin,
+        .form = query->base64 ? FOLLOW_RECORDS_BASE64 : FOLLOW_RECORDS,
+        .limit = query->limit,
+    };
+    return follow_begin(request, TAKE(held.wal), &follow);
 }
 
 /* ---- the page ---- */
@@ -219,8 +277,11 @@ enum progress answer_records(struct request *request)
     struct wal_positions positions;
     uint64_t wait_us;
 
-    if (!read_form(request) ||
-        !request_number(request, "limit", 1, LIMIT_MAX, LIMIT_DEFAULT, &query->limit) ||
+    if (!read_form(request))
+        return PROGRESS_ANSWERED;
+    if (query->form == PAGE_EVENTS)
+        return answer_stream(request);
+    if (!request_number(request, "limit", 1, LIMIT_MAX, LIMIT_DEFAULT, &query->limit) ||
         !request_number(request, "max_bytes", 1, PAGE_BYTES_MAX, PAGE_BYTES_DEFAULT,
                         &query->bytes_max) ||
         !request_patience(request, "wait", 0, &wait_us) || !request_hold_log(request, &held) ||

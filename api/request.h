@@ -8,6 +8,7 @@
 #include "api/api.h"
 #include "api/append.h"
 #include "api/errors.h"
+#include "api/follow.h"
 #include "api/gate.h"
 #include "api/progress.h"
 #include "api/response.h"
@@ -53,10 +54,13 @@ enum page_form {
     PAGE_LINES,    /* a JSON object a line */
     PAGE_DOCUMENT, /* one JSON object */
     PAGE_FRAMES,   /* binary: see api/records.c */
+    PAGE_EVENTS,   /* no page: a stream of events, without an end */
     PAGE_FORM_COUNT
 };
 
 /* Which records a request wants, and how. */
+struct follower;
+
 struct page_query {
     uint64_t begin, limit, bytes_max;
     enum page_form form;
@@ -81,6 +85,7 @@ struct request {
     size_t body_bytes;
 
     struct response response;
+    struct follower *follower; /* what goes on behind the answer: for the transport to take */
 
     /* While PROGRESS_WAITING. */
     void (*finish)(struct request *request);
@@ -170,6 +175,7 @@ struct api {
     uint64_t logs_waiting;    /* requests that wait for a log to be opened, made or deleted */
     uint64_t appends_unheard; /* answered already, and not decided yet */
     struct watch watch;
+    struct follow follow;
     struct api_counters counters;
 };
 
@@ -194,6 +200,14 @@ enum progress request_wait_for_all(struct request *request,
 
 /* For a request that holds its log, and that is answered without having waited. */
 enum progress request_give_back(struct request *request);
+
+/*
+ * Answers with a stream of events: headers, and records as they come. `wal` is the request's hold on
+ * the log, which is the follower's from now on or, if the answer is a refusal, is given back. What
+ * is wrong with where it begins has been told before. HEAD gets the same headers, and nothing else.
+ */
+enum progress follow_begin(struct request *request, struct wal *wal,
+                           const struct follow_query *query);
 
 /* The most that is read of the body of an append. */
 size_t append_body_bytes_max(const struct request *request);

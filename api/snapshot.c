@@ -27,6 +27,8 @@ void snapshot_take(const struct api *api, struct snapshot *ret_snapshot)
         .uptime_us = api_uptime_us(api),
         .in_progress = api->in_progress,
         .appends_waiting = api->appends_waiting,
+        .followers = api->follow.count,
+        .followers_total = api->follow.started,
         .counters = &api->counters,
     };
     store_stats(api->config.store, &ret_snapshot->store);

@@ -46,6 +46,7 @@ struct snapshot {
     uint64_t started_us; /* of the process, since 1970; 0: not known */
     uint64_t uptime_us;
     uint64_t in_progress, appends_waiting;
+    uint64_t followers, followers_total;
     const struct api_counters *counters; /* as long as the loop does nothing else */
     struct store_stats store;
     struct store_health health;

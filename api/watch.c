@@ -1,5 +1,7 @@
 #include "api/watch.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/request.h"
@@ -10,20 +12,47 @@ static struct request *request_of(struct waiter *waiter)
     return container_of(waiter, struct request, waiter);
 }
 
-/* The log keeps the root of the heap of those who wait on it: found without a search. */
-static void log_add(struct wal *wal, struct waiter *waiter, uint64_t after)
+/* ---- audiences ---- */
+
+struct audience *audience_of(struct watch *watch, struct wal *wal)
 {
-    struct heap_node *heap = wal_user(wal);
-    heap_add(&heap, &waiter->by_offset, after);
-    wal_set_user(wal, heap);
+    struct audience *audience = wal_user(wal);
+    struct wal_positions positions;
+    if (audience)
+        return audience;
+    audience = calloc(1, sizeof(*audience));
+    if (!audience)
+        return NULL;
+
+    wal_positions(wal, &positions);
+    audience->wal = wal;
+    audience->woken_at = positions.committed_offset;
+    list_init(&audience->idle);
+    list_init(&audience->ready);
+    list_init(&audience->turn);
+    list_init(&audience->busy);
+    audience->next = watch->audiences;
+    audience->link = &watch->audiences;
+    if (audience->next)
+        audience->next->link = &audience->next;
+    watch->audiences = audience;
+    wal_set_user(wal, audience);
+    return audience;
 }
 
-static void log_remove(struct wal *wal, struct waiter *waiter)
+void audience_leave(struct audience *audience)
 {
-    struct heap_node *heap = wal_user(wal);
-    heap_remove(&heap, &waiter->by_offset);
-    wal_set_user(wal, heap);
+    if (audience->followers > 0 || audience->waiters)
+        return;
+    must(list_is_empty(&audience->turn));
+    *audience->link = audience->next;
+    if (audience->next)
+        audience->next->link = audience->link;
+    wal_set_user(audience->wal, NULL);
+    free(audience);
 }
+
+/* ---- requests ---- */
 
 void watch_begin(struct request *request, struct wal *wal, uint64_t after, uint64_t timeout_us,
                  void (*finish)(struct request *request))
@@ -36,8 +65,14 @@ void watch_begin(struct request *request, struct wal *wal, uint64_t after, uint6
 
     request->wal = wal;
     request->finish = finish;
+    request->status = 0;
     request->transport->suspend(request);
-    log_add(wal, waiter, after);
+    struct audience *audience = audience_of(watch, wal);
+    if (!audience) {
+        request->transport->resume(request);
+        return;
+    }
+    heap_add(&audience->waiters, &waiter->by_offset, after);
     heap_add(&watch->deadlines, &waiter->by_deadline, deadline_us);
     waiter->next = watch->waiters;
     waiter->link = &watch->waiters;
@@ -50,7 +85,9 @@ void watch_begin(struct request *request, struct wal *wal, uint64_t after, uint6
 static void end(struct api *api, struct waiter *waiter, int status)
 {
     struct request *request = request_of(waiter);
-    log_remove(request->wal, waiter);
+    struct audience *audience = wal_user(request->wal);
+    heap_remove(&audience->waiters, &waiter->by_offset);
+    audience_leave(audience);
     heap_remove(&api->watch.deadlines, &waiter->by_deadline);
     *waiter->link = waiter->next;
     if (waiter->next)
@@ -68,6 +105,10 @@ void watch_log_closed(struct api *api, const char *log, int status)
         if (strcmp(request_of(waiter)->log, log) == 0)
             end(api, waiter, status);
     }
+    for (struct audience *audience = api->watch.audiences; audience; audience = audience->next) {
+        if (strcmp(wal_name(audience->wal), log) == 0)
+            follow_wake(api, audience, status == -ENOENT ? "deleted" : "failed");
+    }
 }
 
 void watch_stream_closed(struct api *api, struct wal *wal)
@@ -79,25 +120,41 @@ void watch_stream_closed(struct api *api, struct wal *wal)
         if (request->wal == wal && request->route->is_stream)
             end(api, waiter, 0);
     }
+    if (wal_user(wal))
+        follow_wake(api, wal_user(wal), NULL);
 }
 
 void watch_end_all(struct api *api)
 {
     while (api->watch.waiters)
         end(api, api->watch.waiters, 0);
+    for (struct audience *audience = api->watch.audiences; audience; audience = audience->next)
+        follow_wake(api, audience, "shutdown");
+}
+
+/* The first of those who wait for the log; the last to leave takes the audience along. */
+static struct heap_node *first_waiter(struct wal *wal)
+{
+    const struct audience *audience = wal_user(wal);
+    return audience ? audience->waiters : NULL;
 }
 
 void api_log_moved(struct api *api, struct wal *wal)
 {
-    struct heap_node *first = wal_user(wal);
-    if (!first)
+    if (!wal_user(wal))
         return;
 
     struct wal_positions positions;
+    struct heap_node *first;
     wal_positions(wal, &positions);
-    while (first && first->key < positions.committed_offset) {
+    while ((first = first_waiter(wal)) != NULL && first->key < positions.committed_offset)
         end(api, container_of(first, struct waiter, by_offset), 0);
-        first = wal_user(wal);
+
+    /* A commit has many handlers, and the first of them has told all. */
+    struct audience *audience = wal_user(wal);
+    if (audience && audience->woken_at < positions.committed_offset) {
+        audience->woken_at = positions.committed_offset;
+        follow_wake(api, audience, NULL);
     }
 }
 

@@ -6,6 +6,10 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "wal/base.h"
 
 /* In a method, a target, a version, and in the name or value of a header the gate refuses it, and to
  * the library it means nothing. */
@@ -279,7 +283,7 @@ size_t wire_look(struct wire *wire, char *bytes, size_t count)
 
 static struct {
     struct wire wire;
-    bool open;
+    bool open, given_away;
 } * wires;
 static size_t wire_count;
 
@@ -297,6 +301,7 @@ int wire_open(int fd)
     }
     wires[fd].wire = (struct wire){0};
     wires[fd].open = true;
+    wires[fd].given_away = false;
     return 0;
 }
 
@@ -308,7 +313,21 @@ static struct wire *wire_of(int fd)
 void wire_close(int fd)
 {
     if (wire_of(fd))
-        wires[fd].open = false;
+        wires[fd].open = wires[fd].given_away = false;
+}
+
+void wire_give_away(int fd)
+{
+    must(wire_of(fd));
+    wires[fd].given_away = true;
+}
+
+/* In place of the C library's, for all callers. */
+int shutdown(int fd, int how)
+{
+    if (wire_of(fd) && wires[fd].given_away)
+        return 0;
+    return (int)syscall(SYS_shutdown, fd, how);
 }
 
 void wire_done(void)

@@ -67,6 +67,11 @@ size_t wire_look(struct wire *wire, char *bytes, size_t count);
 int wire_open(int fd);
 void wire_close(int fd); /* before the descriptor is used again */
 
+/* The connection goes on elsewhere, by another descriptor of the same socket: the library, which is
+ * about to close this one, must not say goodbye on it. That works as with recv(): by defining
+ * shutdown(), which does nothing from here on until wire_close(). */
+void wire_give_away(int fd);
+
 /* Gives back the memory of all; none may be open. */
 void wire_done(void);
 

@@ -39,7 +39,7 @@
 struct server {
     const struct config *config;
     bool is_volatile;
-    unsigned connections_max;
+    unsigned connections_max, followers_max;
     struct listener listener;
     struct store *store;
     struct api *api;
@@ -163,18 +163,29 @@ static unsigned raise_file_limit(void)
     return (unsigned)min_u64(files.rlim_cur, FILES_WANTED);
 }
 
-/* Connections and files that logs write to share the limit of open files. */
+static unsigned clients_max(const struct server *server)
+{
+    return server->connections_max + server->followers_max;
+}
+
+/* Connections, followers, and files that logs write to share the limit of open files. */
 static int share_files(struct server *server, unsigned files)
 {
-    uint64_t wanted = server->config->connections_max;
+    uint64_t connections = server->config->connections_max;
+    uint64_t followers = server->config->followers_max;
     char what[128];
-    server->connections_max = wanted ? (unsigned)wanted : (unsigned)max_u64(files / 5, 16);
-    if (files >= server->connections_max + 2 * FILES_KEPT || !wanted)
+    server->connections_max =
+        connections ? (unsigned)connections : (unsigned)max_u64(files / 5, 16);
+    server->followers_max = followers ? (unsigned)followers : (unsigned)max_u64(files / 5, 16);
+    if (files >= clients_max(server) + 2 * FILES_KEPT || (!connections && !followers))
         return 0;
-    snprintf(what, sizeof(what), "connections-max is %u, and %u files may be open",
-             server->connections_max, files);
-    return fail(what, "each connection is a file, and the logs need some, too; allow more "
-                      "(ulimit -n), or lower connections-max");
+    snprintf(what, sizeof(what),
+             "connections-max is %u, followers-max is %u, and %u files may be "
+             "open",
+             server->connections_max, server->followers_max, files);
+    return fail(what, "each connection and each stream of events is a file, and the logs need "
+                      "some, too; allow more (ulimit -n), or lower connections-max or "
+                      "followers-max");
 }
 
 static int open_store(struct server *server, unsigned files)
@@ -192,9 +203,9 @@ static int open_store(struct server *server, unsigned files)
     store.log.queue_bytes_max = config->queue_bytes_max;
     store.log.batch_delay_us = (uint32_t)config->batch_delay_us;
     store.log.segment_bytes = config->segment_bytes;
-    if (files > server->connections_max + FILES_KEPT)
-        store.write_handles_max = (unsigned)min_u64(store.write_handles_max,
-                                                    files - server->connections_max - FILES_KEPT);
+    if (files > clients_max(server) + FILES_KEPT)
+        store.write_handles_max =
+            (unsigned)min_u64(store.write_handles_max, files - clients_max(server) - FILES_KEPT);
 
     int rc = store_open(&server->store, config->data, &store, reason);
     if (rc == -EWOULDBLOCK)
@@ -217,6 +228,11 @@ static int open_api(struct server *server)
         .batch_bytes_max = (uint32_t)config->batch_bytes_max,
         .header_bytes_max = (uint32_t)config->header_bytes_max,
         .long_poll_max_us = config->long_poll_timeout_us,
+        .followers_max = server->followers_max,
+        .follow_bytes_total = config->answer_memory_bytes,
+        .answer_timeout_us = config->answer_timeout_us,
+        .heartbeat_us = config->heartbeat_us,
+        .stream_life_us = config->stream_life_us,
         .auto_create = config->auto_create,
         .is_volatile = server->is_volatile,
         .space_floor_bytes = config->space_floor_bytes,
@@ -303,7 +319,7 @@ static int start(struct server *server)
     if (listen_open(&server->listener, server->config->listen, &reason) < 0)
         return fail(server->config->listen, reason);
     if (open_api(server) || open_front(server) || watch(server, mhd_poll_fd(server->mhd)) ||
-        watch(server, store_poll_fd(server->store, 0)))
+        watch(server, store_poll_fd(server->store, 0)) || watch(server, api_poll_fd(server->api)))
         return EXIT_FAILURE;
 
     if (!server->listener.is_loopback)
@@ -355,7 +371,7 @@ static int milliseconds(uint64_t us)
 /* One turn; sleeps at most wait_us. Returns how long the next one may sleep. */
 static uint64_t turn(struct server *server, uint64_t wait_us)
 {
-    struct epoll_event events[4];
+    struct epoll_event events[8];
     int count = epoll_wait(server->epoll_fd, events, ARRAY_SIZE(events), milliseconds(wait_us));
     must(count >= 0 || errno == EINTR);
     for (int i = 0; i < count; i++) {

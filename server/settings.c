@@ -66,6 +66,10 @@ const struct setting settings[] = {
      .otherwise = "a fifth of the open files that are allowed",
      .help = "connections at a time; further ones wait in the backlog of the kernel until one is "
              "closed"},
+    {"followers-max", COUNT(followers_max, 1, 1000000),
+     .otherwise = "a fifth of the open files that are allowed",
+     .help = "streams of events at a time, which are no connections in the sense above; further "
+             "ones are refused with 503"},
     {"header-timeout", TIME(header_timeout_us, 100 * MS, HOUR), .fallback = "10s",
      .help = "the head of a request has to be complete so long after the connection was made, or "
              "after its first line; then 408, and the connection is closed"},
@@ -73,15 +77,23 @@ const struct setting settings[] = {
      .help = "the body of a request has to be complete so long after its head; then 408, and the "
              "connection is closed"},
     {"answer-timeout", TIME(answer_timeout_us, 100 * MS, HOUR), .fallback = "1m",
-     .help = "a client that has not taken its answer by then is cut off"},
+     .help = "a client that has not taken its answer by then is cut off, and so is one that takes "
+             "nothing of a stream of events for so long"},
     {"idle-timeout", TIME(idle_timeout_us, 100 * MS, HOUR), .fallback = "1m",
      .help = "a connection is closed when no request has followed the last one by then"},
     {"long-poll-timeout", TIME(long_poll_timeout_us, 100 * MS, HOUR), .fallback = "30s",
      .help = "a request that waits for records is answered after that long at the latest"},
+    {"heartbeat", TIME(heartbeat_us, 100 * MS, HOUR), .fallback = "15s",
+     .help = "a stream of events that has been silent for so long is sent a comment, so that "
+             "nobody on the way takes it for dead"},
+    {"stream-life", TIME(stream_life_us, 100 * MS, HOUR), .fallback = "1m",
+     .help =
+         "a stream of events at /v1/stream is ended after that long, and its client comes again"},
     {"body-memory", SIZE(body_memory_bytes, 64 * KIB, TIB), .fallback = "256MiB",
      .help = "of all bodies that are arriving or waiting at a time; beyond it 503"},
     {"answer-memory", SIZE(answer_memory_bytes, 64 * KIB, TIB), .fallback = "256MiB",
-     .help = "of all answers that clients are still taking; beyond it reading gets 503"},
+     .help = "of all answers that clients are still taking; beyond it reading gets 503. As much "
+             "again may be on its way to those who follow logs; beyond it they wait"},
     {"queue-bytes", SIZE(queue_bytes_max, 4 * KIB, TIB), .fallback = "64MiB",
      .help = "records of one log that wait for the disk; beyond it 503"},
     {"queue-memory", SIZE(queue_memory_bytes, MIB, TIB), .fallback = "256MiB",

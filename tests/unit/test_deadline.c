@@ -17,6 +17,10 @@ static const uint64_t timeouts_us[DEADLINE_KINDS] = {
     [DEADLINE_BODY] = 30 * SECOND,
     [DEADLINE_ANSWER] = 5 * SECOND,
     [DEADLINE_IDLE] = 60 * SECOND,
+    [DEADLINE_TAKING] = 20 * SECOND,
+    [DEADLINE_HEARTBEAT] = 15 * SECOND,
+    [DEADLINE_CONTROL] = 25 * SECOND,
+    [DEADLINE_LIFE] = 90 * SECOND,
 };
 
 /* Lets time pass as a loop does that looks when it meant to. */
