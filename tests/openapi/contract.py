@@ -81,6 +81,27 @@ def closed(node):
     return result
 
 
+def read_events(text):
+    """(name, data) of each server-sent event, read as the HTML standard says, but more strictly: it
+    has to end, to have data, and no other fields than those there are."""
+    lines = re.split(r"\r\n|\r|\n", text)
+    if lines.pop() or (lines and lines[-1]):
+        raise ValueError("the last event does not end")
+    kind, data = "message", []
+    for line in lines:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "event":
+            kind = value
+        elif name == "data":
+            data.append(value)
+        elif line == "" and (data or kind != "message"):
+            yield kind, "\n".join(data)
+            kind, data = "message", []
+        elif name not in ("", "id", "retry"):
+            raise ValueError(f"the field {name} in {line[:80]!r}")
+
+
 class Contract:
     def __init__(self, document):
         self.document = document
@@ -174,11 +195,24 @@ class Contract:
                 return self.errors(schema, parse_json(body), strict=True)
             if kind == "application/x-ndjson" and "x-itemSchema" in media:
                 return self.line_errors(media, body)
+            if kind == "text/event-stream":
+                return self.event_errors(media, body)
             if kind.startswith("text/") or kind == "application/yaml":
                 return self.errors(schema, body.decode("utf-8"))
         except ValueError as error:
             return [f"not {kind}: {error}"]
         return []
+
+    def event_errors(self, media, body):
+        """Each event is of a kind that is described, and has the data of that kind."""
+        found = []
+        for kind, data in read_events(body.decode("utf-8")):
+            schema = media["x-events"].get(kind)
+            if schema is None:
+                found.append(f"the event {kind} is not described")
+            elif schema != {"type": "string"}:
+                found += self.errors(schema, parse_json(data), strict=True)
+        return found[:5]
 
     def line_errors(self, media, body):
         if body and not body.endswith(b"\n"):

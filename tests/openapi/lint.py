@@ -115,6 +115,9 @@ class Walk:
                 self.enter_value(inside, fields[name], value)
             elif name == "x-itemSchema" and kind == "media":
                 self.enter(inside, "schema", value)
+            elif name == "x-events" and kind == "media":
+                for event, schema in value.items():
+                    self.enter(f"{inside}/{event}", "schema", schema)
             elif not name.startswith("x-"):
                 self.fault(inside, f"not a field of {kind}")
 

@@ -177,6 +177,20 @@ def test_lines(contract):
     exchange(contract, "there is no log-next-offset", path, 200, f"{line}\n", **more)
 
 
+def test_events(contract):
+    path = "GET /logs/orders/records"
+    more = {"Content_Type": "text/event-stream"}
+    event = f"retry: 1\n\nid: 0\ndata: {json.dumps(RECORD)}\n\n:\n\n"
+    exchange(contract, "", path, 200, event, **more)
+    exchange(contract, "the last event does not end", path, 200, event[:-1], **more)
+    exchange(contract, "the event other", path, 200, "event: other\ndata: {}\n\n", **more)
+    exchange(contract, "'end' is a required", path, 200, 'event: gap\ndata: {"begin":1}\n\n', **more)
+    exchange(contract, "the field name", path, 200, "name: x\n\n", **more)
+    exchange(contract, "not text/event-stream", path, 200, "data: x\n\n", **more)
+    more["Log_Next_Offset"] = "2"
+    exchange(contract, "the header log-next-offset is not", path, 200, event, **more)
+
+
 def test_requests(contract):
     path = "GET /logs/orders/records"
     more = {**PAGE}
@@ -285,6 +299,7 @@ def main(openapi, program):
         test_minimal,
         test_problems,
         test_lines,
+        test_events,
         test_requests,
         test_coverage,
     ):
