@@ -90,7 +90,7 @@ static int read_events(struct batch *batch, struct api *api, struct wal *wal,
 
 /* One event of data, and none without records. */
 static int read_data(struct batch *batch, struct wal_cursor *cursor, enum follow_form form,
-                     uint64_t records_max)
+                     uint64_t skip, uint64_t records_max)
 {
     struct events_data data;
     int rc = 0;
@@ -101,8 +101,10 @@ static int read_data(struct batch *batch, struct wal_cursor *cursor, enum follow
             break;
         if (batch->records == 0)
             events_data_begin(&data, &batch->text, kind_of(form));
-        events_data_add(&data, &entry);
+        skip = batch->records == 0 ? min_u64(skip, entry.size) : 0;
+        events_data_add(&data, (const char *)entry.data + skip, entry.size - skip);
         took(batch, &entry);
+        batch->payload_bytes -= skip;
     }
     if (batch->records > 0)
         events_data_end(&data);
@@ -110,7 +112,7 @@ static int read_data(struct batch *batch, struct wal_cursor *cursor, enum follow
 }
 
 int batch_make(struct batch **ret_batch, struct api *api, struct wal *wal, enum follow_form form,
-               uint64_t begin, uint64_t records_max)
+               uint64_t begin, uint64_t skip, uint64_t records_max)
 {
     CLEANUP(wal_cursor_closep) struct wal_cursor *cursor = NULL;
     struct batch *batch = calloc(1, sizeof(*batch));
@@ -123,7 +125,7 @@ int batch_make(struct batch **ret_batch, struct api *api, struct wal *wal, enum 
     batch->references = 1;
     batch->begin = batch->end = begin;
     batch->total = &api->follow.bytes;
-    rc = is_stream(form) ? read_data(batch, cursor, form, records_max)
+    rc = is_stream(form) ? read_data(batch, cursor, form, skip, records_max)
                          : read_events(batch, api, wal, cursor, form, records_max);
     *batch->total += batch->text.capacity;
     if (batch->text.failed || batch->text.bytes == 0) {

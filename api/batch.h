@@ -24,13 +24,14 @@ struct batch {
 };
 
 /*
- * Reads from `begin` on, at most records_max records. Damaged records and what was trimmed away are
+ * Reads from `begin` on, at most records_max records, of the first only what is behind `skip` bytes
+ * (at /v1/stream). Damaged records and what was trimmed away are
  * events of their own at /logs. The reference is the caller's.
  * Errors, of which there is no batch: -ENODATA: nothing to read; -ENOENT: the log was deleted;
  * -ENOMEM; at /v1/stream -EBADMSG and -ERANGE; others from reading.
  */
 int batch_make(struct batch **ret_batch, struct api *api, struct wal *wal, enum follow_form form,
-               uint64_t begin, uint64_t records_max);
+               uint64_t begin, uint64_t skip, uint64_t records_max);
 
 struct batch *batch_share(struct batch *batch); /* one more reference */
 void batch_put(struct batch *batch);            /* NULL is fine */

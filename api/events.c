@@ -7,11 +7,6 @@
 
 #define RETRY_MS 1000
 
-/* Of the protocol of /v1/stream: intervals of 20 s since 2024-10-09T00:00:00Z. */
-#define CURSOR_EPOCH_SECONDS UINT64_C(1728432000)
-#define CURSOR_SECONDS 20u
-#define CURSOR_JITTER_SECONDS 3600u
-
 static void add_string(struct text *text, const char *string)
 {
     text_add(text, string, strlen(string));
@@ -106,7 +101,7 @@ void events_data_begin(struct events_data *data, struct text *text, enum events_
         add_string(text, "[");
 }
 
-void events_data_add(struct events_data *data, const struct wal_entry *entry)
+void events_data_add(struct events_data *data, const void *bytes, size_t count)
 {
     if (data->kind == EVENTS_JSON && !data->is_first)
         add_string(data->text, ",");
@@ -114,9 +109,9 @@ void events_data_add(struct events_data *data, const struct wal_entry *entry)
         data->after_cr = false; /* the comma came between */
     data->is_first = false;
     if (data->kind == EVENTS_BASE64)
-        add_base64(data, entry->data, entry->size);
+        add_base64(data, bytes, count);
     else
-        add_lines(data, entry->data, entry->size);
+        add_lines(data, bytes, count);
 }
 
 void events_data_end(struct events_data *data)
@@ -140,21 +135,4 @@ void events_add_control(struct text *text, const struct events_control *control)
     if (control->closed)
         add_string(text, ",\"streamClosed\":true");
     add_string(text, "}\n\n");
-}
-
-uint64_t events_cursor_at(uint64_t seconds)
-{
-    return seconds > CURSOR_EPOCH_SECONDS ? (seconds - CURSOR_EPOCH_SECONDS) / CURSOR_SECONDS : 0;
-}
-
-uint64_t events_cursor(uint64_t now, uint64_t cursor, uint64_t random)
-{
-    uint64_t later_seconds = 1 + random % CURSOR_JITTER_SECONDS;
-    uint64_t later;
-    if (cursor < now)
-        return now;
-    if (__builtin_add_overflow(cursor, (later_seconds + CURSOR_SECONDS - 1) / CURSOR_SECONDS,
-                               &later))
-        return UINT64_MAX;
-    return later;
 }

@@ -57,7 +57,7 @@ struct events_data {
 };
 
 void events_data_begin(struct events_data *data, struct text *text, enum events_kind kind);
-void events_data_add(struct events_data *data, const struct wal_entry *entry);
+void events_data_add(struct events_data *data, const void *bytes, size_t count);
 void events_data_end(struct events_data *data);
 
 struct events_control {
@@ -67,12 +67,5 @@ struct events_control {
 };
 
 void events_add_control(struct text *text, const struct events_control *control);
-
-/* The number of the interval that a second since 1970 lies in. */
-uint64_t events_cursor_at(uint64_t seconds);
-
-/* What to answer a client that came with `cursor`: the interval of now or, if it has that already, a
- * later one, by `random` up to an hour, so that shared caches do not answer it for ever. */
-uint64_t events_cursor(uint64_t now, uint64_t cursor, uint64_t random);
 
 #endif

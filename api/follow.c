@@ -8,9 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "api/batch.h"
@@ -52,7 +50,8 @@ struct follower {
     struct outgoing *pending; /* what did not go out at once, with its text; NULL: nothing */
     uint64_t next;            /* the record that comes next */
     uint64_t left;            /* how many more are wanted; UINT64_MAX: all */
-    uint64_t bytes_before;    /* of /v1/stream: payload before `next` */
+    uint64_t bytes_before;    /* of /v1/stream: payload before where it is … */
+    uint64_t skip;            /* … which is so far into that record */
     uint64_t cursor;          /* of /v1/stream: never told less than this */
     bool (*is_closed)(struct wal *wal);
     struct deadline quiet; /* a heartbeat is due, or what is pending must have moved */
@@ -169,16 +168,6 @@ static void add_headers(struct request *request, enum follow_form form)
         response_header(response, "stream-sse-data-encoding", "base64");
 }
 
-static uint64_t first_cursor(uint64_t cursor)
-{
-    uint64_t random = 0;
-    if (cursor == 0)
-        return 0;
-    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
-        random = (uint64_t)api_now_us();
-    return events_cursor(events_cursor_at((uint64_t)time(NULL)), cursor, random);
-}
-
 static bool has_room(struct request *request)
 {
     struct api *api = request->api;
@@ -217,7 +206,8 @@ enum progress follow_begin(struct request *request, struct wal *wal,
         .next = query->begin,
         .left = query->limit ? query->limit : UINT64_MAX,
         .bytes_before = query->bytes_before,
-        .cursor = first_cursor(query->cursor),
+        .skip = query->skip,
+        .cursor = query->cursor ? stream_cursor(query->cursor) : 0,
         .is_closed = query->is_closed,
         .fd = -1,
         .form = query->form,
@@ -409,7 +399,7 @@ static bool add_control(struct follower *follower, struct text *text)
     struct events_control control = {
         .next_offset = follower->next,
         .bytes_before = follower->bytes_before,
-        .cursor = max_u64(events_cursor_at((uint64_t)time(NULL)), follower->cursor),
+        .cursor = max_u64(stream_cursor(0), follower->cursor),
         .up_to_date = up_to_date,
         .closed = up_to_date && follower->is_closed && follower->is_closed(wal),
     };
@@ -442,7 +432,8 @@ static int find_batch(struct follower *follower, struct batch **ret_batch)
 {
     struct api *api = follower->api;
     struct batch **newest = &follower->audience->batches[follower->form];
-    if (*newest && (*newest)->begin == follower->next && (*newest)->records <= follower->left) {
+    if (*newest && (*newest)->begin == follower->next && follower->skip == 0 &&
+        (*newest)->records <= follower->left) {
         *ret_batch = batch_share(*newest);
         return 0;
     }
@@ -451,8 +442,8 @@ static int find_batch(struct follower *follower, struct batch **ret_batch)
     if (is_crowded(api))
         return -EAGAIN;
     int rc = batch_make(ret_batch, api, follower->audience->wal, follower->form, follower->next,
-                        follower->left);
-    if (rc == 0 && follower->left >= BATCH_RECORDS_MAX) {
+                        follower->skip, follower->left);
+    if (rc == 0 && follower->skip == 0 && follower->left >= BATCH_RECORDS_MAX) {
         batch_put(*newest);
         *newest = batch_share(*ret_batch);
     }
@@ -476,6 +467,7 @@ static void send_batch(struct follower *follower)
         return;
     }
     follower->next = batch->end;
+    follower->skip = 0;
     follower->bytes_before += batch->payload_bytes;
     if (follower->left < UINT64_MAX)
         follower->left -= batch->records;

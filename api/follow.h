@@ -2,7 +2,7 @@
  * Followers: clients that a log is told to as it grows, as server-sent events, for as long as they
  * like. They are taken out of libmicrohttpd: of each there is a socket and a few hundred bytes.
  *
- *   follow_begin()   a handler (see request.h): the request is one for a stream
+ *   follow_begin()   a handler: the request is one for a stream of events
  *   follow_start()   the transport: here is the socket; the library has let go of it
  *   follow_run()     the loop: a turn of it
  *
@@ -23,6 +23,7 @@
 
 #include "api/deadline.h"
 #include "api/list.h"
+#include "api/progress.h"
 #include "api/text.h"
 
 struct api;
@@ -45,11 +46,20 @@ struct follow_query {
     uint64_t begin; /* the first record that is sent, now or when it comes */
     enum follow_form form;
     uint64_t limit;        /* the stream ends after so many records; 0: it does not */
-    uint64_t bytes_before; /* /v1/stream: payload bytes of the log before `begin` */
+    uint64_t bytes_before; /* /v1/stream: payload bytes of the log before where it begins … */
+    uint64_t skip;         /* … which is so far into the first record */
     uint64_t cursor;       /* /v1/stream: what the client came with; 0: nothing */
     /* /v1/stream: whether the stream is closed, and durably so; NULL: it is not. */
     bool (*is_closed)(struct wal *wal);
 };
+
+/*
+ * Answers with a stream of events: headers, and records as they come. `wal` is the request's hold on
+ * the log, which is the follower's from now on or, if the answer is a refusal, is given back. What
+ * is wrong with where it begins has been told before. HEAD gets the same headers, and nothing else.
+ */
+enum progress follow_begin(struct request *request, struct wal *wal,
+                           const struct follow_query *query);
 
 /* ---- for the transport ---- */
 

@@ -201,14 +201,6 @@ enum progress request_wait_for_all(struct request *request,
 /* For a request that holds its log, and that is answered without having waited. */
 enum progress request_give_back(struct request *request);
 
-/*
- * Answers with a stream of events: headers, and records as they come. `wal` is the request's hold on
- * the log, which is the follower's from now on or, if the answer is a refusal, is given back. What
- * is wrong with where it begins has been told before. HEAD gets the same headers, and nothing else.
- */
-enum progress follow_begin(struct request *request, struct wal *wal,
-                           const struct follow_query *query);
-
 /* The most that is read of the body of an append. */
 size_t append_body_bytes_max(const struct request *request);
 /* A small body may inflate to a large one, and a large one takes its time in any case. */

@@ -28,7 +28,8 @@ struct stream {
     struct stream_position end;   /* behind what was appended or read */
     bool begin_is_open;           /* reading begins with a record whatever its bytes are */
     bool is_now;                  /* reading begins at the tail */
-    bool is_live;                 /* it waits for more */
+    bool is_live;                 /* it waits for more … */
+    bool is_events;               /* … as a stream of events */
     bool has_body, closes;        /* something is appended; it is the last that is */
     uint64_t cursor;              /* as the client sent it; 0: none */
 };
@@ -44,6 +45,9 @@ bool stream_wants_closed(const struct request *request);
 
 void stream_add_next(struct request *request, const struct stream_position *position);
 void stream_add_closed(struct request *request);
+
+/* What a live answer tells to a client that came with the cursor `sent`; 0: with none. */
+uint64_t stream_cursor(uint64_t sent);
 
 /* The tail as readers see it. */
 struct stream_position stream_tail(struct wal *wal);

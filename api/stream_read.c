@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "api/errors.h"
@@ -60,8 +61,9 @@ static bool read_live(struct request *request)
         return refuse_parameter(request,
                                 "\"live\" goes with \"offset\", the position from which to "
                                 "go on. Send both.");
-    if (strcmp(live, "long-poll") != 0)
-        return refuse_parameter(request, "\"live\" is \"long-poll\", or left out.");
+    request->stream.is_events = strcmp(live, "sse") == 0;
+    if (!request->stream.is_events && strcmp(live, "long-poll") != 0)
+        return refuse_parameter(request, "\"live\" is \"long-poll\" or \"sse\", or left out.");
     request->stream.is_live = true;
     uint64_t number;
     if (cursor && number_parse(cursor, &number) && number <= CURSOR_MAX)
@@ -100,17 +102,17 @@ static void settle_begin(struct request *request)
 
 /* ---- answers ---- */
 
-static uint64_t next_cursor(const struct request *request)
+uint64_t stream_cursor(uint64_t sent)
 {
     int64_t since_s = (int64_t)time(NULL) - CURSOR_EPOCH_S;
     uint64_t current = since_s > 0 ? (uint64_t)since_s / CURSOR_INTERVAL_S : 0;
-    uint64_t sent = request->stream.cursor;
     return sent < current ? current : sent + 1 + arc4random_uniform(CURSOR_JITTER_MAX);
 }
 
 static void add_cursor(struct request *request)
 {
-    response_header(&request->response, "Stream-Cursor", "%" PRIu64, next_cursor(request));
+    response_header(&request->response, "Stream-Cursor", "%" PRIu64,
+                    stream_cursor(request->stream.cursor));
 }
 
 /* Where the answer ends, and what is to be known of that. */
@@ -294,6 +296,62 @@ static enum progress answer_live(struct request *request)
     return PROGRESS_WAITING;
 }
 
+/* ---- following ---- */
+
+static enum follow_form form_of(const char *type)
+{
+    if (stream_type_is_json(type))
+        return FOLLOW_STREAM_JSON;
+    return strncasecmp(type, "text/", 5) == 0 ? FOLLOW_STREAM_TEXT : FOLLOW_STREAM_BASE64;
+}
+
+/* Whether the position is one of this stream has to be known before the stream of events begins.
+ * Errors: -EINVAL: it is not; as wal_cursor_next(). */
+static int find_begin(struct request *request, struct wal *wal, bool is_json,
+                      struct wal_entry *entry, uint64_t *ret_skip)
+{
+    CLEANUP(wal_cursor_closep) struct wal_cursor *cursor = NULL;
+    CLEANUP(text_done) struct text text = {0};
+    struct stream *stream = &request->stream;
+    struct stream_position tail = stream_tail(wal);
+    *ret_skip = 0;
+    if (stream->begin.records >= tail.records) {
+        if (stream->begin_is_open)
+            stream->begin = tail;
+        return stream->begin.bytes == tail.bytes ? 0 : -EINVAL;
+    }
+    int rc = wal_cursor_open(&cursor, wal, stream->begin.records);
+    if (rc == 0)
+        rc = wal_cursor_next(cursor, entry);
+    if (rc == 0 && !add_first(request, entry, is_json, &text))
+        rc = -EINVAL;
+    if (rc == 0)
+        *ret_skip = stream->begin.bytes - entry->bytes_before;
+    return rc;
+}
+
+static enum progress answer_events(struct request *request)
+{
+    struct wal_entry entry = {0};
+    struct follow_query query = {.is_closed = stream_is_closed, .cursor = request->stream.cursor};
+    char type[STREAM_TYPE_BYTES_MAX + 1];
+    stream_type_get(request->wal, STREAM_COMMITTED, type, NULL);
+    query.form = form_of(type);
+    int rc =
+        find_begin(request, request->wal, query.form == FOLLOW_STREAM_JSON, &entry, &query.skip);
+    if (rc == -EINVAL)
+        return refuse_position(request);
+    if (rc < 0) {
+        request_refuse_record(request, request->wal, rc, &entry);
+        return request_give_back(request);
+    }
+    query.begin = request->stream.begin.records;
+    query.bytes_before = request->stream.begin.bytes;
+    return follow_begin(request, TAKE(request->wal), &query);
+}
+
+/* ---- without reading ---- */
+
 static enum progress answer_head(struct request *request)
 {
     char type[STREAM_TYPE_BYTES_MAX + 1];
@@ -315,5 +373,7 @@ enum progress answer_stream_read(struct request *request)
     if (is_head)
         return answer_head(request);
     settle_begin(request);
+    if (request->stream.is_events)
+        return answer_events(request);
     return request->stream.is_live ? answer_live(request) : answer_chunk(request);
 }

@@ -53,10 +53,8 @@ static void expect_data(enum events_kind kind, const char *const *records, const
     struct text text = {0};
     struct events_data data;
     events_data_begin(&data, &text, kind);
-    for (uint64_t i = 0; records[i]; i++) {
-        struct wal_entry entry = entry_of(i, records[i]);
-        events_data_add(&data, &entry);
-    }
+    for (unsigned i = 0; records[i]; i++)
+        events_data_add(&data, records[i], strlen(records[i]));
     events_data_end(&data);
     expect_text(&text, wanted);
 }
@@ -124,22 +122,6 @@ static void a_control_says_where_the_reader_stands(void **state)
                        "\"streamClosed\":true}\n\n");
 }
 
-/* A client that has the interval of now already must get another one. */
-static void a_cursor_only_goes_forward(void **state)
-{
-    assert_true(events_cursor_at(0) == 0);
-    assert_true(events_cursor_at(1728432000) == 0);
-    assert_true(events_cursor_at(1728432019) == 0);
-    assert_true(events_cursor_at(1728432020) == 1);
-    assert_true(events_cursor(10, 9, 5) == 10);
-    for (uint64_t random = 0; random < 10000; random++) {
-        uint64_t later = events_cursor(10, 10, random);
-        assert_true(later > 10 && later <= 10 + 180);
-    }
-    assert_true(events_cursor(10, 500, 0) == 501);
-    assert_true(events_cursor(10, UINT64_MAX, 3) == UINT64_MAX);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,7 +131,6 @@ int main(void)
         cmocka_unit_test(values_become_one_array),
         cmocka_unit_test(bytes_become_one_run_of_base64),
         cmocka_unit_test(a_control_says_where_the_reader_stands),
-        cmocka_unit_test(a_cursor_only_goes_forward),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
