@@ -538,11 +538,13 @@ static void step(struct follower *follower)
         go_idle(follower);
 }
 
-static void serve_audience(struct api *api, struct audience *audience)
+static void serve_audience(struct api *api, struct audience *audience, uint64_t until_us)
 {
     struct list_node *node;
     api->follow.serving = audience;
     for (unsigned i = 0; i < IN_A_ROW && (node = list_first(&audience->ready)) != NULL; i++) {
+        if (i > 0 && api_now_us() >= until_us)
+            break;
         list_remove(node); /* behind the others, if it has more to do */
         list_add(&audience->ready, node);
         step(follower_at(node));
@@ -602,18 +604,22 @@ static void look_at_sockets(struct follow *follow)
     }
 }
 
-static void beat(struct follower *follower)
+static bool send_heartbeat(struct follower *follower)
 {
     CLEANUP(text_done) struct text event = {0};
-    if (is_stream(follower)) {
-        (void)send_control(follower);
-        return;
-    }
     events_add_heartbeat(&event);
-    if (event.failed)
+    if (event.failed) {
         close_follower(follower, false);
-    else
-        (void)send_events(follower, NULL, &event, false);
+        return false;
+    }
+    return send_events(follower, NULL, &event, false);
+}
+
+/* Whoever was not woken for any reason looks at the log again at last. */
+static void beat(struct follower *follower)
+{
+    if (is_stream(follower) ? send_control(follower) : send_heartbeat(follower))
+        look_again(follower);
 }
 
 /* Few are due at a time, since each is due so long after it was sent something. */
@@ -656,7 +662,7 @@ static void take_turns(struct api *api, uint64_t until_us)
         struct audience *audience = container_of(node, struct audience, turn);
         list_remove(node);
         list_add(&api->follow.turns, node); /* behind the other logs */
-        serve_audience(api, audience);
+        serve_audience(api, audience, until_us);
     }
 }
 
@@ -709,6 +715,7 @@ void follow_start(struct request *request, int fd, struct text *head, bool plain
         .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
         .data.ptr = follower,
     };
+    deadlines_look(&follow->deadlines, api_now_us(), follow->wait_us); /* before any is set */
     follower->fd = fd;
     follower->plain = plain;
     if (!is_stream(follower) && !follower->head_only)

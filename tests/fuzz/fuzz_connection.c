@@ -79,6 +79,12 @@ static void start(struct service *service)
         .version = "fuzz",
         .record_bytes_max = 64 << 10,
         .auto_create = true,
+        .followers_max = 4,
+        .follow_bytes_total = 1 << 20,
+        .answer_timeout_us = TIMEOUT_US,
+        .heartbeat_us = TIMEOUT_US,
+        .long_poll_max_us = TIMEOUT_US,
+        .stream_life_us = TIMEOUT_US,
         .tell = ignore_event,
     };
     const struct mhd_config mhd = {

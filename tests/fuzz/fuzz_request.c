@@ -265,6 +265,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .version = "fuzz",
         .record_bytes_max = RECORD_BYTES_MAX,
         .auto_create = true,
+        .followers_max = 4,
         .is_volatile = choices & VOLATILE,
         .hosts = hosts,
         .host_count = ARRAY_SIZE(hosts),

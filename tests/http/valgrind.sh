@@ -66,6 +66,12 @@ expect 200 -X POST "$url/logs/orders/trim?before=1"
 expect 410 "$url/logs/orders/records/0"
 expect 200 -d x "$url/logs/gone"
 expect 204 -X DELETE "$url/logs/gone"
+expect 200 -N -H 'Accept: text/event-stream' "$url/logs/orders/records?limit=2"
+expect 200 -I -H 'Accept: text/event-stream' "$url/logs/orders/records"
+curl -sS -N -o "$work/followed" -H 'Accept: text/event-stream' "$url/logs/orders/records" &
+follower=$!
+until_stats followers 1
+expect 200 -d followed "$url/logs/orders"
 raw closed 'nonsense\r\n\r\n'
 raw 408 'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx'
 # More cookies than the library has room for, which ends a request without a word to us.
@@ -76,6 +82,7 @@ exec 7<>"/dev/tcp/127.0.0.1/$port" # and one that leaves in the middle of a requ
 printf 'POST /logs/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx' >&7
 exec 7>&-
 stop
+wait "$follower"
 clean
 
 # A start that fails, and a stop with a request that is cut off.
