@@ -179,39 +179,34 @@ stop
 # The second front door. A stream in an event of its own for the data, one for where the reader is.
 start --long-poll-timeout 300ms --stream-life 1s
 stream=$url/v1/stream/events
-sse()
-{
-    curl -sS --max-time 60 -N -D "$work/headers" -o "$work/body" "$@"
-}
 expect_stream()
 {
     sed 's/"streamCursor":"[0-9]*"/"streamCursor":"C"/' "$work/body" >"$work/stream"
     printf '%b\n' "$1" | cmp -s - "$work/stream" ||
         die "wanted $1: $(cat "$work/stream")"
 }
-curl -sS -X PUT -H 'Content-Type: text/plain' -d $'a\nevent: x' "$stream" >/dev/null
-sse "$stream?offset=-1&live=sse" # ends by itself
+expect 201 -X PUT -H 'Content-Type: text/plain' -d $'a\nevent: x' "$stream"
+expect 200 -N "$stream?offset=-1&live=sse" # ends by itself
 expect_header Content-Type text/event-stream
 expect_header Cache-Control no-cache
 [ "$(grep -c '^event: data$' "$work/body")" -eq 1 ] || die "data: $(cat "$work/body")"
 [ "$(grep -c '"upToDate":true' "$work/body")" -ge 3 ] || die "keep-alives: $(cat "$work/body")"
-sse "$stream?offset=0000000000000001_0000000000000010&live=sse" &
+curl -sS -N -o "$work/last" "$stream?offset=0000000000000001_0000000000000010&live=sse" &
 client=$!
 until_stats followers 1
-curl -sS -H 'Content-Type: text/plain' -H 'Stream-Closed: true' -d b "$stream"
+expect 204 -H 'Content-Type: text/plain' -H 'Stream-Closed: true' -d b "$stream"
 wait "$client"
-grep -q '^data:b$' "$work/body" || die "the last: $(cat "$work/body")"
-sse "$stream?offset=-1&live=sse"
+grep -q '^data:b$' "$work/last" || die "the last: $(cat "$work/last")"
+expect 200 -N "$stream?offset=-1&live=sse"
 expect_stream 'event: data\ndata:a\ndata:event: xb\n\nevent: control\ndata:{"streamNextOffset":"0000000000000002_0000000000000011","upToDate":true,"streamClosed":true}\n'
-sse "$stream?offset=now&live=sse"
+expect 200 -N "$stream?offset=now&live=sse"
 expect_stream 'event: control\ndata:{"streamNextOffset":"0000000000000002_0000000000000011","upToDate":true,"streamClosed":true}\n'
-curl -sS -X PUT -d abc "$url/v1/stream/bytes" >/dev/null
-sse "$url/v1/stream/bytes?offset=0000000000000000_0000000000000001&live=sse"
+expect 201 -X PUT -H 'Content-Type:' -d abc "$url/v1/stream/bytes"
+expect 200 -N "$url/v1/stream/bytes?offset=0000000000000000_0000000000000001&live=sse"
 expect_header stream-sse-data-encoding base64
 grep -q '^data:YmM=$' "$work/body" || die "base64: $(cat "$work/body")"
 for query in live=sse 'live=sse&offset=1' 'live=sse&offset=0000000000000000_0000000000000007'; do
-    [ "$(curl -sS -o "$work/body" -w '%{http_code}' "$url/v1/stream/bytes?$query")" = 400 ] ||
-        die "$query: $(cat "$work/body")"
+    refused 400 bad-parameter "$url/v1/stream/bytes?$query"
 done
 stop
 

@@ -195,7 +195,7 @@ class Contract:
                 return self.errors(schema, parse_json(body), strict=True)
             if kind == "application/x-ndjson" and "x-itemSchema" in media:
                 return self.line_errors(media, body)
-            if kind == "text/event-stream":
+            if kind == "text/event-stream" and "x-events" in media:
                 return self.event_errors(media, body)
             if kind.startswith("text/") or kind == "application/yaml":
                 return self.errors(schema, body.decode("utf-8"))
