@@ -297,14 +297,12 @@ static struct outgoing *keep(const struct outgoing *out)
     struct outgoing *kept = malloc(sizeof(*kept) + out->prefix_bytes + out->suffix_bytes);
     if (!kept)
         return NULL;
-    char *text = (char *)(kept + 1);
     *kept = *out;
-    if (out->prefix_bytes > 0)
-        memcpy(text, out->prefix, out->prefix_bytes);
+    kept->prefix = (char *)(kept + 1);
+    kept->suffix = kept->prefix + out->prefix_bytes;
+    char *end = mempcpy(kept + 1, out->prefix, out->prefix_bytes);
     if (out->suffix_bytes > 0)
-        memcpy(text + out->prefix_bytes, out->suffix, out->suffix_bytes);
-    kept->prefix = text;
-    kept->suffix = text + out->prefix_bytes;
+        memcpy(end, out->suffix, out->suffix_bytes);
     return kept;
 }
 
@@ -338,20 +336,18 @@ static bool send_events(struct follower *follower, struct batch *batch, const st
     char prefix[PREFIX_BYTES], suffix[SUFFIX_BYTES];
     size_t chunk = (batch ? batch->text.bytes : 0) + event->bytes;
     struct outgoing out = {.batch = batch, .prefix = prefix, .suffix = suffix};
+    char *end = suffix;
     must(!event->failed && event->bytes + 8 < sizeof(suffix));
     follower->finished = last;
     if (event->bytes > 0)
-        memcpy(suffix, event->data, event->bytes);
-    out.suffix_bytes = event->bytes;
+        end = mempcpy(end, event->data, event->bytes);
     if (!follower->plain && chunk > 0) {
         out.prefix_bytes = (size_t)snprintf(prefix, sizeof(prefix), "%zx\r\n", chunk);
-        memcpy(suffix + out.suffix_bytes, "\r\n", 2);
-        out.suffix_bytes += 2;
+        end = mempcpy(end, "\r\n", 2);
     }
-    if (!follower->plain && last) {
-        memcpy(suffix + out.suffix_bytes, "0\r\n\r\n", 5);
-        out.suffix_bytes += 5;
-    }
+    if (!follower->plain && last)
+        end = mempcpy(end, "0\r\n\r\n", 5);
+    out.suffix_bytes = (size_t)(end - suffix);
     if (!send_out(follower, &out))
         return false;
     if (last && !follower->pending) {

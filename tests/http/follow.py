@@ -172,15 +172,15 @@ def crowd(port, count):
 
 def slow(port):
     """Who does not read holds nobody up and misses nothing."""
-    lines = b"".join(b"%d %s\n" % (i, b"x" * 1000) for i in range(4000))
+    lines = b"".join(b"%d %s\n" % (i, b"x" * 1000) for i in range(2000))
     append(port, "slow", b"zero\n")
     sleeper = Follower(port, "slow", small=True)
     reader = Follower(port, "slow")
     until_followers(port, 2)
-    for i in range(6):
+    for i in range(5):
         append(port, "slow", lines)
-        check(reader.records(4001 if i == 0 else 4000), 4000 * i + (i > 0))
-    check(sleeper.records(24001), 0)
+        check(reader.records(2001 if i == 0 else 2000), 2000 * i + (i > 0))
+    check(sleeper.records(10001), 0)
     sleeper.close()
     reader.close()
     until_followers(port, 0)
@@ -188,7 +188,7 @@ def slow(port):
 
 def unread(port):
     """Who takes nothing for too long is cut off, whatever it was sent: here nothing else can end it."""
-    append(port, "unread", b"".join(b"%d %s\n" % (i, b"x" * 1000) for i in range(15000)))
+    append(port, "unread", b"".join(b"%d %s\n" % (i, b"x" * 1000) for i in range(10000)))
     follower = Follower(port, "unread", small=True)
     until_followers(port, 1)
     until_followers(port, 0)
