@@ -11,6 +11,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "api/cors.h"
 #include "api/errors.h"
 #include "api/parse.h"
 #include "api/request.h"
@@ -122,6 +123,8 @@ int api_new(struct api **ret_api, const struct api_config *config)
         .hosts = config->hosts,
         .host_count = config->host_count,
         .any_host = config->any_host,
+        .origins = config->origins,
+        .origin_count = config->origin_count,
         .header_bytes_max = config->header_bytes_max,
     };
     api->begun_us = api_now_us();
@@ -238,6 +241,8 @@ static void answer_methods(struct request *request)
     else
         response_problem(&request->response, PROBLEM_METHOD_NOT_ALLOWED, NULL);
     response_header(&request->response, "Allow", "%s", allow);
+    if (request->facts.method == HTTP_OPTIONS)
+        cors_answer_preflight(&request->response, &request->facts, allow);
 }
 
 /* Takes the path's variable parts. */

@@ -19,6 +19,9 @@ struct api_event {
     int error;        /* a negative errno */
 };
 
+/* No longer one than that may be among the origins of a configuration. */
+#define CORS_ORIGIN_BYTES_MAX 255
+
 struct api_config {
     struct store *store; /* the caller's; its committer 0 is driven by the thread that serves */
     const char *version;
@@ -46,6 +49,11 @@ struct api_config {
     const char *const *hosts;
     unsigned host_count;
     bool any_host;
+
+    /* Origins of the web pages that may call the service, as browsers write them, such as
+     * "https://app.example.com"; "*" is every one. None: only pages that it delivers itself. */
+    const char *const *origins;
+    unsigned origin_count;
 
     void (*tell)(void *context, const struct api_event *event);
     void *context;

@@ -34,8 +34,9 @@ static const struct {
     [PROBLEM_UNSUPPORTED_HEADER] = {400, "unsupported-header",
                                     "A header asks for what this version cannot do", NULL},
     [PROBLEM_FOREIGN_ORIGIN] = {403, "foreign-origin", "A page of another site made this request",
-                                "Only pages that this service delivers itself may call it from a "
-                                "browser. Other clients: send no Origin header."},
+                                "Pages of other sites may call this service from a browser only if "
+                                "it was started with --cors-origin and the origin of the page. "
+                                "Other clients: send no Origin header."},
     [PROBLEM_PATH_NOT_FOUND] = {404, "path-not-found", "There is nothing at this path",
                                 "Logs are below /logs; GET /logs lists them."},
     [PROBLEM_LOG_NOT_FOUND] = {404, "log-not-found", "There is no log of this name",

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "api/cors.h"
 #include "api/errors.h"
 #include "api/target.h"
 #include "wal/base.h"
@@ -255,21 +256,39 @@ static bool host_is_fine(const struct gate_config *config, const struct http_hea
     return host_is_ours(config, host, bytes) || refuse(refusal, PROBLEM_UNKNOWN_HOST, NULL);
 }
 
-/* Browsers name the page that makes a request. Only a page of our own may. */
-static bool origin_is_ours(const char *const known[HTTP_KNOWN_COUNT])
+/* Whether a page was delivered by the host that its request goes to. */
+static bool origin_is_own(const char *origin, const char *host)
 {
-    if (known[HTTP_SEC_FETCH_SITE] && strcasecmp(known[HTTP_SEC_FETCH_SITE], "cross-site") == 0)
-        return false;
-    const char *origin = known[HTTP_ORIGIN];
-    if (!origin)
-        return true;
     if (strncasecmp(origin, "http://", 7) == 0)
         origin += 7;
     else if (strncasecmp(origin, "https://", 8) == 0)
         origin += 8;
     else
         return false;
-    return known[HTTP_HOST] && strcasecmp(origin, known[HTTP_HOST]) == 0;
+    return host && strcasecmp(origin, host) == 0;
+}
+
+/* Browsers name the page that makes a request. Only pages of our own, and of configured origins, may
+ * make one; but any may ask which there are, since OPTIONS changes nothing and tells nothing. */
+static bool origin_is_fine(const struct gate_facts *facts)
+{
+    const char *site = facts->headers[HTTP_SEC_FETCH_SITE];
+    const char *origin = facts->headers[HTTP_ORIGIN];
+    if (facts->method == HTTP_OPTIONS || facts->allow_origin)
+        return true;
+    if (site && strcasecmp(site, "cross-site") == 0)
+        return false;
+    return !origin || origin_is_own(origin, facts->headers[HTTP_HOST]);
+}
+
+/* Before anything is judged, so that pages that may call can read refusals, too. */
+static const char *find_origin(const struct http_head *head)
+{
+    for (size_t i = 0; i < head->header_count && i < HTTP_HEADERS_MAX; i++) {
+        if (is_named(&head->headers[i], known_names[HTTP_ORIGIN]))
+            return head->headers[i].value;
+    }
+    return NULL;
 }
 
 bool gate_is_media_type(const char *value, const char *type)
@@ -289,13 +308,14 @@ bool gate_admits(const struct gate_config *config, const struct http_head *head,
     struct gate_facts facts = {.method = method_of(head->method)};
     const char **known = facts.headers;
 
+    facts.allow_origin = ret_facts->allow_origin = cors_allowed(config, find_origin(head));
     ret_refusal->close = true;
     if (!line_is_fine(head, ret_refusal) || !target_is_fine(head, ret_refusal) ||
         !sort_headers(config, head, known, ret_refusal) ||
         !framing_is_clear(head, &facts, ret_refusal) ||
         !host_is_fine(config, head, known[HTTP_HOST], ret_refusal))
         return false;
-    if (!origin_is_ours(known))
+    if (!origin_is_fine(&facts))
         return refuse(ret_refusal, PROBLEM_FOREIGN_ORIGIN, NULL);
 
     facts.expects_continue =

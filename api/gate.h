@@ -14,6 +14,9 @@ struct gate_config {
     const char *const *hosts;
     unsigned host_count;
     bool any_host;
+    /* Origins of the web pages that may call the service besides its own; "*" is every one. */
+    const char *const *origins;
+    unsigned origin_count;
     uint32_t header_bytes_max; /* 0: HTTP_HEADERS_BYTES_MAX */
 };
 
@@ -23,6 +26,7 @@ struct gate_facts {
     bool has_body, chunked;
     uint64_t content_length; /* 0 if chunked */
     bool expects_continue;
+    const char *allow_origin;              /* for Access-Control-Allow-Origin: a value, or NULL */
     const char *headers[HTTP_KNOWN_COUNT]; /* their values; NULL: not there */
 };
 
@@ -38,7 +42,8 @@ bool gate_is_media_type(const char *value, const char *type);
 /* Whether a value of Content-Encoding is gzip, by either of its names. */
 bool gate_is_gzip(const char *value);
 
-/* False: refused, and the response says why; the connection cannot be used any further. */
+/* False: refused, and the response says why; the connection cannot be used any further. Of the facts,
+ * only allow_origin counts then. */
 bool gate_admits(const struct gate_config *config, const struct http_head *head,
                  struct gate_facts *ret_facts, struct response *ret_refusal);
 

@@ -38,6 +38,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "api/cors.h"
 #include "api/deadline.h"
 #include "api/errors.h"
 #include "api/request.h"
@@ -48,6 +49,9 @@
 /* Beside the headers: the request line, and the head of the answer. The library clears all of it for
  * every request; bodies pass through it in pieces. */
 #define CONNECTION_OWN_BYTES 2048
+
+/* And for what it says to the web pages of configured origins. */
+#define CONNECTION_CORS_BYTES 1024
 
 /* How strictly requests are read, in the words of newer versions of the library and of older ones.
  * 1 is as strict as a server for everybody can be. */
@@ -341,7 +345,8 @@ static void connection_changed(void *argument, struct MHD_Connection *connection
 
 static bool print_header(void *out, const char *name, const char *value)
 {
-    text_format(out, "%s: ", name);
+    text_add(out, name, strlen(name));
+    text_add(out, ": ", 2);
     text_add(out, value, strlen(value));
     text_add(out, "\r\n", 2);
     return true;
@@ -374,6 +379,8 @@ static void refuse_late(struct link *link)
     print_header(&out, "Connection", "close");
     for (unsigned i = 0; i < response.header_count; i++)
         print_header(&out, response.headers[i].name, response.headers[i].value);
+    cors_headers(&link->mhd->api->gate, link->exchange ? &link->exchange->request.facts : NULL,
+                 print_header, &out);
     text_format(&out,
                 "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
                 "Content-Length: %zu\r\n\r\n",
@@ -413,7 +420,8 @@ typedef bool add_header_fn(void *out, const char *name, const char *value);
 /* All but those that say how the body is sent. */
 static bool each_header(const struct exchange *exchange, add_header_fn *add, void *out)
 {
-    const struct response *response = &exchange->request.response;
+    const struct request *request = &exchange->request;
+    const struct response *response = &request->response;
     bool fine = true;
     bool has_cache_control = false;
     for (unsigned i = 0; i < response->header_count; i++) {
@@ -424,6 +432,7 @@ static bool each_header(const struct exchange *exchange, add_header_fn *add, voi
     if (!has_cache_control)
         fine = fine && add(out, "Cache-Control", "no-store");
     fine = fine && add(out, "X-Content-Type-Options", "nosniff");
+    fine = fine && cors_headers(&request->api->gate, &request->facts, add, out);
     if (response->close || exchange->request.follower || exchange->link->mhd->quiesced)
         fine = fine && add(out, "Connection", "close");
     return fine;
@@ -644,6 +653,12 @@ _Noreturn static void panic(void *argument, const char *file, unsigned line, con
     must_failed(reason ? reason : "libmicrohttpd gave up", file, (int)line, "libmicrohttpd");
 }
 
+static size_t connection_bytes(const struct mhd *mhd, const struct mhd_config *config)
+{
+    return config->header_bytes_max + CONNECTION_OWN_BYTES +
+           (cors_is_open(&mhd->api->gate) ? CONNECTION_CORS_BYTES : 0);
+}
+
 static struct MHD_Daemon *start_daemon(struct mhd *mhd, const struct mhd_config *config)
 {
     MHD_set_panic_func(panic, NULL);
@@ -652,7 +667,7 @@ static struct MHD_Daemon *start_daemon(struct mhd *mhd, const struct mhd_config 
         MHD_OPTION_LISTEN_SOCKET, config->listen_fd, MHD_OPTION_URI_LOG_CALLBACK, target_seen, mhd,
         MHD_OPTION_NOTIFY_COMPLETED, finished, NULL, MHD_OPTION_NOTIFY_CONNECTION,
         connection_changed, mhd, MHD_OPTION_UNESCAPE_CALLBACK, leave_as_is, NULL, STRICTNESS, 1,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)config->header_bytes_max + CONNECTION_OWN_BYTES,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, connection_bytes(mhd, config),
         MHD_OPTION_CONNECTION_LIMIT, config->connections_max, MHD_OPTION_END);
 }
 

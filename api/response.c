@@ -7,6 +7,13 @@
 #include "api/errors.h"
 #include "wal/base.h"
 
+void response_header_static(struct response *response, const char *name, const char *value)
+{
+    must(response->header_count < RESPONSE_HEADERS_MAX);
+    response->headers[response->header_count].name = name;
+    response->headers[response->header_count++].value = value;
+}
+
 void response_header(struct response *response, const char *name, const char *format, ...)
 {
     char *value = response->values + response->values_bytes;
@@ -17,10 +24,8 @@ void response_header(struct response *response, const char *name, const char *fo
     int bytes = vsnprintf(value, room, format, arguments);
     va_end(arguments);
     must(bytes >= 0 && (size_t)bytes < room);
-    must(response->header_count < RESPONSE_HEADERS_MAX);
     response->values_bytes += (size_t)bytes + 1;
-    response->headers[response->header_count].name = name;
-    response->headers[response->header_count++].value = value;
+    response_header_static(response, name, value);
 }
 
 void response_text(struct response *response, unsigned status, const char *content_type,

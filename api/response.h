@@ -30,6 +30,9 @@ struct response {
 void response_header(struct response *response, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same with a value that outlives the response, of any length. */
+void response_header_static(struct response *response, const char *name, const char *value);
+
 /* The bytes become the response's. `content_type` is static text. If `body` ran out of memory the
  * response says so instead. */
 void response_text(struct response *response, unsigned status, const char *content_type,

@@ -74,7 +74,7 @@ static bool set(struct loading *loading, const struct setting *setting, const ch
     struct config *config = &loading->config;
     enum config_origin *known = &config->origins[setting - settings];
     /* A stronger source replaces the list of a weaker one. */
-    if (setting->type == SETTING_NAMES && *known != origin)
+    if (setting_is_list(setting) && *known != origin)
         *(struct config_names *)(void *)((char *)config + setting->offset) =
             (struct config_names){.count = 0};
     *known = origin;
@@ -107,8 +107,7 @@ static bool set_from_file(void *context, const char *key, const char *value, uns
     if (!setting || setting->not_in_file)
         return complain(loading, "%s is not a setting of a file. wald serve --help lists them.",
                         source);
-    if (setting->type != SETTING_NAMES &&
-        loading->config.origins[setting - settings] == ORIGIN_FILE)
+    if (!setting_is_list(setting) && loading->config.origins[setting - settings] == ORIGIN_FILE)
         return complain(loading,
                         "%s is there twice (or the line begins with a blank, which makes "
                         "it part of the one before).",
@@ -370,7 +369,7 @@ static void print_value(FILE *out, const struct setting *setting, const char *va
 static void print_setting(FILE *out, const struct setting *setting, const struct config *config)
 {
     print_origin(out, setting, config);
-    if (setting->type == SETTING_NAMES) {
+    if (setting_is_list(setting)) {
         const struct config_names *names = (const void *)((const char *)config + setting->offset);
         for (unsigned i = 0; i < names->count; i++)
             print_value(out, setting, names->names[i]);

@@ -29,9 +29,10 @@ struct config {
     const char *data; /* the data directory */
     const char *listen;
     struct config_names hosts;
-    unsigned io;         /* enum store_io */
-    unsigned direct;     /* enum store_direct */
-    unsigned log_format; /* enum log_format */
+    struct config_names cors_origins; /* of the pages that may call from a browser */
+    unsigned io;                      /* enum store_io */
+    unsigned direct;                  /* enum store_direct */
+    unsigned log_format;              /* enum log_format */
     bool allow_volatile, auto_create;
     uint64_t record_bytes_max, batch_bytes_max, header_bytes_max;
     uint64_t connections_max; /* 0: as many as the limit of open files leaves room for */

@@ -239,6 +239,8 @@ static int open_api(struct server *server)
         .metrics_logs_max = (uint32_t)config->metrics_logs_max,
         .hosts = config->hosts.names,
         .host_count = config->hosts.count,
+        .origins = config->cors_origins.names,
+        .origin_count = config->cors_origins.count,
         .any_host = !server->listener.is_loopback && config->hosts.count == 0,
         .tell = tell,
         .context = server,

@@ -4,7 +4,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include "api/api.h"
 #include "wal/base.h"
 
 #define KIB UINT64_C(1024)
@@ -41,6 +43,13 @@ const struct setting settings[] = {
      .otherwise = "loopback names on a loopback address, else any name",
      .help = "a name to answer to in Host, beside those of the loopback; may be repeated, or hold "
              "several with commas between them"},
+    {"cors-origin", .type = SETTING_ORIGINS, AT(cors_origins), .values = "ORIGIN",
+     .otherwise = "none: a page of another site can neither read nor write",
+     .help =
+         "the origin of web pages that may call the service from a browser, such as "
+         "https://app.example.com, or * for all of them, and then any page that its visitor "
+         "opens can do whatever the visitor could; may be repeated, or hold several with commas "
+         "between them"},
     {"io", CHOICE(io, "auto|uring|posix"), .fallback = "auto",
      .help = "how to write: io_uring, plain system calls, or io_uring where it is allowed (auto). "
              "uring refuses to start where it cannot be had"},
@@ -61,7 +70,7 @@ const struct setting settings[] = {
      .help = "a larger body of many records is refused with 413"},
     {"max-header-bytes", SIZE(header_bytes_max, 2 * KIB, 64 * KIB), .fallback = "6KiB",
      .help = "longer headers, each counted with 64 bytes of its own, are refused with 431. Every "
-             "connection takes that much memory and 2KiB"},
+             "connection takes that much memory and 2KiB, or with --cors-origin 3KiB"},
     {"connections-max", COUNT(connections_max, 1, 1000000),
      .otherwise = "a fifth of the open files that are allowed",
      .help = "connections at a time; further ones wait in the backlog of the kernel until one is "
@@ -203,6 +212,11 @@ static void print_number(const struct setting *setting, uint64_t number,
     snprintf(ret_text, NUMBER_BYTES, "%" PRIu64 "%s", number / unit->size, unit->name);
 }
 
+bool setting_is_list(const struct setting *setting)
+{
+    return setting->type == SETTING_NAMES || setting->type == SETTING_ORIGINS;
+}
+
 void setting_describe(const struct setting *setting, char *text, size_t bytes)
 {
     char min[NUMBER_BYTES], max[NUMBER_BYTES];
@@ -220,6 +234,12 @@ void setting_describe(const struct setting *setting, char *text, size_t bytes)
         snprintf(text, bytes,
                  "%d names at most, with commas between them, each of letters, digits and . : _ - "
                  "[ ]",
+                 CONFIG_NAMES_MAX);
+        break;
+    case SETTING_ORIGINS:
+        snprintf(text, bytes,
+                 "%d origins at most, with commas between them, each * or as browsers write it: a "
+                 "scheme, a host and perhaps a port, and no path, such as https://app.example.com",
                  CONFIG_NAMES_MAX);
         break;
     case SETTING_CHOICE:
@@ -260,15 +280,38 @@ static bool text_is_fine(const char *text)
     return true;
 }
 
-static bool parse_names(const char *text, struct config_names *names, struct config *config)
+#define DIGITS "0123456789"
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+static bool is_host(const char *text, size_t bytes)
+{
+    return bytes > 0 && strspn(text, DIGITS LETTERS ".:-_[]") >= bytes;
+}
+
+/* What browsers send in Origin, so that one which none ever sends is noticed at once: "/" behind it
+ * is, and so is a port that goes without saying. */
+static bool is_origin(const char *text, size_t bytes)
+{
+    if (bytes == 1 && text[0] == '*')
+        return true;
+    size_t scheme = strspn(text, DIGITS LETTERS "+.-");
+    if (bytes > CORS_ORIGIN_BYTES_MAX || scheme == 0 || scheme + 3 >= bytes ||
+        strncmp(text + scheme, "://", 3) != 0 || !is_host(text + scheme + 3, bytes - scheme - 3))
+        return false;
+    bool http = scheme == 4 && strncasecmp(text, "http", 4) == 0;
+    bool https = scheme == 5 && strncasecmp(text, "https", 5) == 0;
+    return !(http && strncmp(text + bytes - 3, ":80", 3) == 0) &&
+           !(https && strncmp(text + bytes - 4, ":443", 4) == 0);
+}
+
+static bool parse_list(const char *text, bool (*is_fine)(const char *text, size_t bytes),
+                       struct config_names *names, struct config *config)
 {
     for (;;) {
         text += strspn(text, " ");
         size_t bytes = strcspn(text, ", ");
         const char *end = text + bytes + strspn(text + bytes, " ");
-        size_t fine = strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                   ".:-_[]");
-        if (bytes == 0 || fine < bytes || (*end != '\0' && *end != ',') ||
+        if (!is_fine(text, bytes) || (*end != '\0' && *end != ',') ||
             names->count == CONFIG_NAMES_MAX)
             return false;
         const char *name = config_keep(config, text, bytes);
@@ -305,7 +348,8 @@ bool setting_parse(const struct setting *setting, const char *text, struct confi
             return false;
         *(const char **)field = config_keep(config, text, strlen(text));
         return *(const char **)field != NULL;
-    case SETTING_NAMES: return parse_names(text, field, config);
+    case SETTING_NAMES: return parse_list(text, is_host, field, config);
+    case SETTING_ORIGINS: return parse_list(text, is_origin, field, config);
     case SETTING_CHOICE:
     case SETTING_SWITCH:
         choice = find_choice(setting->values, text);
@@ -338,7 +382,8 @@ bool setting_print(const struct setting *setting, const struct config *config, F
         if (text)
             fputs(text, out);
         return text != NULL;
-    case SETTING_NAMES: return false;
+    case SETTING_NAMES:
+    case SETTING_ORIGINS: return false;
     case SETTING_CHOICE: print_choice(setting->values, *(const unsigned *)field, out); return true;
     case SETTING_SWITCH: fputs(*(const bool *)field ? "on" : "off", out); return true;
     default:

@@ -13,13 +13,14 @@
 #include "server/config.h"
 
 enum setting_type {
-    SETTING_TEXT,   /* const char * */
-    SETTING_NAMES,  /* struct config_names */
-    SETTING_CHOICE, /* unsigned: which of the choices */
-    SETTING_SWITCH, /* bool */
-    SETTING_COUNT,  /* uint64_t */
-    SETTING_SIZE,   /* uint64_t, bytes */
-    SETTING_TIME,   /* uint64_t, microseconds */
+    SETTING_TEXT,    /* const char * */
+    SETTING_NAMES,   /* struct config_names */
+    SETTING_ORIGINS, /* the same */
+    SETTING_CHOICE,  /* unsigned: which of the choices */
+    SETTING_SWITCH,  /* bool */
+    SETTING_COUNT,   /* uint64_t */
+    SETTING_SIZE,    /* uint64_t, bytes */
+    SETTING_TIME,    /* uint64_t, microseconds */
 };
 
 struct setting {
@@ -44,6 +45,9 @@ const struct setting *setting_find(const char *name, size_t bytes);
 
 /* "WALD_MAX_RECORD_BYTES" */
 void setting_variable(const struct setting *setting, char ret_name[SETTING_NAME_BYTES]);
+
+/* Whether it is a list, to which each value adds. */
+bool setting_is_list(const struct setting *setting);
 
 /* What a value has to be, as the end of a sentence: "a size from 1 to 16MiB, such as 64KiB". */
 void setting_describe(const struct setting *setting, char *text, size_t bytes);

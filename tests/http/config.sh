@@ -43,7 +43,7 @@ grep -vq '^{"time":"[0-9TZ:.-]*","level":"[a-z]*","event":"[a-z_]*".*}$' "$work/
 
 # What is printed can be used as a file, and sets the same.
 "$wald" serve --config "$work/wald.conf" --data "$data" --listen 127.0.0.1:0 \
-    --host a.example,b.example --max-record-bytes 20 --log-format logfmt --print-config \
+    --host a.example,b.example --cors-origin https://a.example --max-record-bytes 20 --log-format logfmt --print-config \
     >"$work/printed"
 grep -qx '# from --max-record-bytes' "$work/printed" || die 'no origin is printed'
 : >"$work/log"
@@ -54,6 +54,8 @@ port=$(sed -n 's/.* listen=127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$work/log")
 url=http://127.0.0.1:$port
 expect 200 -H 'Host: b.example' -d 12345678901234567890 "$url/logs/small"
 expect 421 -H 'Host: c.example' -d x "$url/logs/small"
+expect 200 -H 'Origin: https://a.example' "$url/logs"
+expect 403 -H 'Origin: https://b.example' "$url/logs"
 stop
 
 # Logs are made by appends, or not.

@@ -21,6 +21,7 @@ HEADERS = {
     "Date": "Mon, 23 Nov 2026 10:00:00 GMT",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Connection": "Keep-Alive",
 }
 OFFSETS = {"log": "orders", "first_offset": 0, "committed_offset": 2, "next_offset": 2}

@@ -128,6 +128,7 @@ static void every_setting_can_be_set_from_each_source(void **state)
     static const char *const samples[SETTING_TIME + 1] = {
         [SETTING_TEXT] = "some text",
         [SETTING_NAMES] = "a.example, b.example",
+        [SETTING_ORIGINS] = "https://a.example, http://[::1]:3000, capacitor://localhost, *",
         [SETTING_SWITCH] = "off",
         [SETTING_COUNT] = "77",
     };
@@ -212,6 +213,16 @@ static void what_is_malformed_or_out_of_range_is_refused_with_its_source_and_ran
         {"--host", "a b"},
         {"--host", "a/b"},
         {"--host", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"},
+        {"--cors-origin", "a.example"},
+        {"--cors-origin", "https://a.example/"},
+        {"--cors-origin", "https://a.example:443"},
+        {"--cors-origin", "http://a.example:80"},
+        {"--cors-origin", "https://*.example"},
+        {"--cors-origin", "https://"},
+        {"--cors-origin", "://a.example"},
+        {"--cors-origin", "null"},
+        {"--cors-origin", "**"},
+        {"--cors-origin", ""},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         char word[128], variable[SETTING_NAME_BYTES + 64], wanted[256];
