@@ -9,12 +9,16 @@
 /* tests/http/cors.sh holds both lists against openapi.yaml. */
 static const char request_headers[] =
     "Authorization, Content-Type, Content-Encoding, Accept, Prefer, Range, If-Range, If-Match, "
-    "If-None-Match, Last-Event-ID, Idempotency-Key, Producer-Id, Producer-Epoch, Producer-Seq";
+    "If-None-Match, Last-Event-ID, Idempotency-Key, Producer-Id, Producer-Epoch, Producer-Seq, "
+    "Stream-Seq, Stream-TTL, Stream-Expires-At, Stream-Closed, Stream-Forked-From, "
+    "Stream-Fork-Offset, Stream-Fork-Sub-Offset";
 
 static const char answer_headers[] =
     "Accept-Ranges, Allow, Content-Range, Content-Type, ETag, Idempotency-Replayed, Location, "
     "Log-Committed-Offset, Log-Next-Offset, Log-Timestamp, Preference-Applied, Producer-Epoch, "
-    "Producer-Expected-Seq, Producer-Received-Seq, Producer-Seq, Retry-After, Server-Timing";
+    "Producer-Expected-Seq, Producer-Received-Seq, Producer-Seq, Retry-After, Server-Timing, "
+    "Stream-Closed, Stream-Cursor, Stream-Expires-At, Stream-Next-Offset, Stream-SSE-Data-Encoding, "
+    "Stream-TTL, Stream-Up-To-Date";
 
 bool cors_is_open(const struct gate_config *config)
 {

@@ -417,6 +417,14 @@ static void cut_off_late(struct mhd *mhd)
 
 typedef bool add_header_fn(void *out, const char *name, const char *value);
 
+/* Whoever may append chooses the type of a stream. Shown as a page, it would have this service's origin,
+ * and with that all the rights of its visitor. */
+static bool is_content(const struct request *request)
+{
+    return request->route && request->route->is_stream && request->route->method == HTTP_GET &&
+           request->response.problem == 0;
+}
+
 /* All but those that say how the body is sent. */
 static bool each_header(const struct exchange *exchange, add_header_fn *add, void *out)
 {
@@ -432,6 +440,8 @@ static bool each_header(const struct exchange *exchange, add_header_fn *add, voi
     if (!has_cache_control)
         fine = fine && add(out, "Cache-Control", "no-store");
     fine = fine && add(out, "X-Content-Type-Options", "nosniff");
+    if (is_content(request))
+        fine = fine && add(out, "Content-Security-Policy", "sandbox");
     fine = fine && cors_headers(&request->api->gate, &request->facts, add, out);
     if (response->close || exchange->request.follower || exchange->link->mhd->quiesced)
         fine = fine && add(out, "Connection", "close");

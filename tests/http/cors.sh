@@ -9,8 +9,8 @@ description=${0%/*}/../../openapi.yaml
 app=https://app.example.com
 other=https://other.example.com
 count=0
-kept=(/logs/kept) # at each door
-new=(/logs/new)
+kept=(/logs/kept /v1/stream/kept) # at each door
+new=(/logs/new /v1/stream/new)
 
 # as ORIGIN: the arguments of curl that send it, in `origin`. "none": no Origin.
 as()
@@ -160,7 +160,7 @@ asked, exposed = ({name.strip().lower() for name in open(path).read().split(",")
                   for path in sys.argv[3:])
 # What any page may send or see (https://fetch.spec.whatwg.org, "safelisted"), what a browser adds by
 # itself, and what only browsers look at.
-free = {"cache-control", "connection", "date", "vary", "content-length"}
+free = {"cache-control", "connection", "content-security-policy", "date", "vary"}
 parameters = {"accept", "authorization", "content-type", "last-event-id"}
 answers = {"content-type"}
 for path, method, operation in contract.operations():
