@@ -7,6 +7,7 @@ not there before.
 
 import sys
 
+import malformed_streams  # noqa: F401 -- adds to the cases
 from malformed_cases import CASES
 from wire import Connection, Service, Stuck
 
@@ -69,6 +70,9 @@ def main():
     service = Service(int(sys.argv[1]), int(sys.argv[2]))
     for record in (b"one", b"two", b"three"):
         service.append("held", record)
+    for name, kind, body in malformed_streams.STREAMS:
+        service.make_stream(name, kind, body)
+    service.close_stream("shut")
     names = [case.name for case in CASES]
     if len(set(names)) != len(names):
         sys.exit("FAILED: two cases have the same name")

@@ -112,11 +112,11 @@ class Connection:
             return None
 
 
-def request(port, method, target, body=b""):
-    """A request as it should be."""
+def request(port, method, target, body=b"", headers=""):
+    """A request as it should be. Further headers are lines with their ends."""
     with Connection(port) as connection:
         connection.send(
-            f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}"
             f"Content-Length: {len(body)}\r\n\r\n".encode() + body
         )
         answer = connection.answer(method != "HEAD")
@@ -166,6 +166,17 @@ class Service:
         answer = request(self.port, "POST", f"/logs/{log}", body)
         if answer.status != 200:
             raise AssertionError(f"an append to {log} was answered with {answer.status}")
+
+    def make_stream(self, name, kind, body):
+        headers = f"Content-Type: {kind}\r\n"
+        answer = request(self.port, "PUT", f"/v1/stream/{name}", body, headers)
+        if answer.status != 201:
+            raise AssertionError(f"the stream {name}: {answer.status}")
+
+    def close_stream(self, name):
+        answer = request(self.port, "POST", f"/v1/stream/{name}", headers="Stream-Closed: true\r\n")
+        if answer.status != 204:
+            raise AssertionError(f"closing {name}: {answer.status}")
 
     def has_method(self, target, method):
         return method in request(self.port, "OPTIONS", target).headers.get("allow", "")
