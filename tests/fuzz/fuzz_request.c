@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/cors.h"
 #include "api/request.h"
 #include "tests/support/sim_store.h"
 #include "wal/base.h"
@@ -31,6 +32,8 @@ enum {
     ANY_HOST = 1 << 0,
     VOLATILE = 1 << 1,
     DRAIN = 1 << 2, /* before the last request */
+    SOME_ORIGIN = 1 << 3,
+    ANY_ORIGIN = 1 << 4,
 };
 
 static struct sim_disk *disk;
@@ -188,6 +191,27 @@ static void receive_body(struct trial *trial, char *body)
 
 /* ---- what must hold ---- */
 
+static bool check_header(void *out, const char *name, const char *value)
+{
+    bool *opened = out;
+
+    if (strcmp(name, "Access-Control-Allow-Origin") == 0)
+        *opened = true;
+    for (const char *c = value; *c; c++)
+        must(*c >= ' ' && *c <= '~');
+    return true;
+}
+
+/* A page may read an answer only if its origin, or any, has been configured. */
+static void check_cors(const struct request *request)
+{
+    const struct gate_config *gate = &request->api->gate;
+    bool opened = false;
+
+    must(cors_headers(gate, &request->facts, check_header, &opened));
+    must(!opened || gate->origin_count > 0);
+}
+
 static void check_response(const struct response *response, bool draining)
 {
     must(response->status >= 200 && response->status < 600);
@@ -223,6 +247,7 @@ static unsigned try_request(struct api *api, const uint8_t *input, size_t left)
     if (request_begin(&trial->request, &trial->head, raw) == BEGIN_READ)
         receive_body(trial, body);
     check_response(&trial->request.response, api->draining);
+    check_cors(&trial->request);
 
     unsigned status = trial->request.response.status;
 
@@ -239,19 +264,30 @@ static unsigned try_request(struct api *api, const uint8_t *input, size_t left)
     return status;
 }
 
-/* So that there is a log to ask for. */
-static void write_log(struct api *api)
+static void write_one(struct api *api, unsigned status, const char *request)
 {
-    static const char requests[] =
-        "POST /logs/a HTTP/1.1\nHost: localhost\nContent-Length: 5\n\nhello";
+    must(try_request(api, (const uint8_t *)request, strlen(request)) == status);
+}
 
-    must(try_request(api, (const uint8_t *)requests, sizeof(requests) - 1) == 200);
-    must(try_request(api, (const uint8_t *)requests, sizeof(requests) - 1) == 200);
+#define HOST " HTTP/1.1\nHost: localhost\n"
+
+/* So that there is something to ask for, of each kind. */
+static void write_logs(struct api *api)
+{
+    write_one(api, 200, "POST /logs/a" HOST "Content-Length: 5\n\nhello");
+    write_one(api, 200, "POST /logs/a" HOST "Content-Length: 5\n\nhello");
+    write_one(api, 201,
+              "PUT /v1/stream/j" HOST
+              "Content-Type: application/json\nContent-Length: 13\n\n[1,\"two\",[3]]");
+    write_one(api, 201,
+              "PUT /v1/stream/t" HOST "Content-Type: text/plain\nContent-Length: 4\n\ntext");
+    write_one(api, 201, "PUT /v1/stream/c" HOST "Stream-Closed: true\nContent-Length: 3\n\nend");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const hosts[] = {"logs.example.com"};
+    static const char *const origins[] = {"*", "https://app.example.com"};
     unsigned choices = size > 0 ? *data++ : 0;
     size_t left = size > 0 ? size - 1 : 0;
     struct api *api;
@@ -270,11 +306,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .hosts = hosts,
         .host_count = ARRAY_SIZE(hosts),
         .any_host = choices & ANY_HOST,
+        .origins = choices & ANY_ORIGIN ? origins : origins + 1,
+        .origin_count = (choices & ANY_ORIGIN) != 0 || (choices & SOME_ORIGIN) != 0,
+        .followers_max = 2,
+        .follow_bytes_total = 1u << 20,
         .tell = ignore_event,
     };
 
     must(api_new(&api, &config) == 0);
-    write_log(api);
+    write_logs(api);
     for (unsigned i = 0; i < REQUESTS_MAX && left > 0; i++) {
         size_t bytes;
         const uint8_t *input = take_until(&data, &left, SEPARATOR, &bytes);
