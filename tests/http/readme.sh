@@ -1,12 +1,13 @@
 #!/bin/bash
 # shellcheck disable=SC2119 # start and stop take arguments of their own
-# README's examples are what happens: each of its "$ curl" lines is run as it stands there, against a
+# The examples of README and of docs/durable-streams.md are what happens: each of its "$ curl" lines is run as it stands there, against a
 # service that has just been started, and has to answer as is printed below it. A restart keeps all of
 # it. And README with an answer changed is seen to be wrong.
 # shellcheck source=tests/http/lib.sh
 . "${0%/*}/lib.sh" "$@"
 
-readme=$(cd "${0%/*}/../.." && pwd)/README.md
+root=$(cd "${0%/*}/../.." && pwd)
+readme=$root/README.md
 
 # split README FOLDER: command N of the examples goes to FOLDER/N.command, what is printed below it to
 # FOLDER/N.printed. An example is indented by four columns; a line that ends with a backslash goes on
@@ -77,6 +78,13 @@ expect 200 "$url/logs/greetings/records/0"
 expect_body hello
 expect 200 "$url/logs/greetings/offsets"
 expect_member committed_offset "$(member next_offset)"
+stop
+
+rm -rf "$data"
+start
+follow "$root/docs/durable-streams.md" || die "$(cat "$work/difference")"
+count=$(find "$work/lines" -name '*.command' | wc -l)
+[ "$count" -ge 10 ] || die "only $count lines with curl in docs/durable-streams.md"
 stop
 
 # planted WHAT SED: README with that change has to be found wrong.
