@@ -302,14 +302,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .record_bytes_max = RECORD_BYTES_MAX,
         .auto_create = true,
         .followers_max = 4,
+        .follow_bytes_total = 1u << 20,
         .is_volatile = choices & VOLATILE,
         .hosts = hosts,
         .host_count = ARRAY_SIZE(hosts),
         .any_host = choices & ANY_HOST,
         .origins = choices & ANY_ORIGIN ? origins : origins + 1,
         .origin_count = (choices & ANY_ORIGIN) != 0 || (choices & SOME_ORIGIN) != 0,
-        .followers_max = 2,
-        .follow_bytes_total = 1u << 20,
         .tell = ignore_event,
     };
 

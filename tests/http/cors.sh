@@ -11,6 +11,10 @@ other=https://other.example.com
 count=0
 kept=(/logs/kept /v1/stream/kept) # at each door
 new=(/logs/new /v1/stream/new)
+host=$(printf 'h%.0s' {1..255})
+name=$(printf 'n%.0s' {1..128})
+type=text/$(printf 't%.0s' {1..250})
+longest=https://$(printf 'a%.0s' {1..246}).
 
 # as ORIGIN: the arguments of curl that send it, in `origin`. "none": no Origin.
 as()
@@ -72,10 +76,34 @@ cross_origin()
     opened ''
 }
 
+# longest_heads ORIGIN ANSWER: whatever fits into the memory of a connection can be answered: the
+# longest head that is taken, from a page with the longest origin, for the longest answers.
+longest_heads()
+{
+    local page='' room target
+    [ -z "$1" ] || page="Origin: $1\r\n"
+    room=$((6144 - 4 - ${#host} - 64 - 12 - 255 - 64 - 5 - 9 - 64 - 1 - 64))
+    [ -z "$1" ] || room=$((room - 6 - ${#1} - 64))
+    local head="Host: $host\r\nContent-Type: $type\r\n${page}Range: bytes=0-0\r\n"
+    raw 431 "GET /logs HTTP/1.1\r\n${head}A: a$(printf 'a%.0s' $(seq "$room"))\r\n\r\n"
+    for target in "201 PUT /v1/stream/$name" \
+        "200 GET /v1/stream/$name?cursor=$(printf '1%.0s' {1..876})" \
+        "200 GET /v1/stream/filled?live=long-poll&offset=-1&cursor=$(printf '1%.0s' {1..969})" \
+        '206 GET /logs/kept/records/0' "400 GET /logs/kept/records?at=$(printf 'v%.0s' {1..989})" \
+        '200 OPTIONS /logs/kept'; do
+        raw "${target%% *}" "${target#* } HTTP/1.1\r\n${head}A: $(printf 'a%.0s' $(seq "$room"))\r\n\r\n"
+        [ "$(tr -d '\r' <"$exchange/response" | sed -n 's/^Access-Control-Allow-Origin: //p')" = "$2" ] ||
+            die "$target: cannot be read"
+    done
+    expect 204 -X DELETE -H "Host: $host" "$url/v1/stream/$name"
+}
+
 # ---- closed, as it is unless somebody opens it ----
 
-start
+start --host "$host"
 expect 200 -d x "$url/logs/kept"
+expect 201 -X PUT -H "Content-Type: $type" -d some "$url/v1/stream/filled"
+longest_heads '' ''
 doors none ''
 for page in "$app" null "http://localhost:1" "$url.example.com"; do
     doors "$page" ''
@@ -104,9 +132,8 @@ stop
 
 # ---- open to some ----
 
-longest=https://$(printf 'a%.0s' {1..246}).
 start --cors-origin "$app,https://third.example.com:8443" --cors-origin "$longest" \
-    --header-timeout 1s --body-timeout 1s
+    --header-timeout 1s --body-timeout 1s --host "$host"
 doors none ''
 doors "$other" ''
 doors null ''
@@ -175,18 +202,7 @@ for what, told, described in ("allowed", asked, parameters), ("exposed", exposed
 END
     die 'the headers are not those of openapi.yaml'
 
-# Whatever fits into the memory of a connection can be answered: the longest head that is taken, from
-# a page with the longest origin, for the longest answers.
-fill=$(printf 'v%.0s' {1..989})
-room=$((6144 - 4 - 9 - 6 - ${#longest} - 4 * 64))
-head="Host: localhost\r\nOrigin: $longest\r\nRange: bytes=0-0\r\n"
-raw 431 "GET /logs HTTP/1.1\r\n${head}A: $(printf 'a%.0s' $(seq "$room"))\r\n\r\n"
-room=$((room - 5 - 9 - 1))
-for target in '206 GET /logs/kept/records/0' "400 GET /logs/kept/records?at=$fill" \
-    "200 OPTIONS /logs/kept"; do
-    raw "${target%% *}" "${target#* } HTTP/1.1\r\n${head}A: $(printf 'a%.0s' $(seq "$room"))\r\n\r\n"
-    grep -q "^Access-Control-Allow-Origin: $longest" "$exchange/response" || die "$target: unread"
-done
+longest_heads "$longest" "$longest"
 stop
 
 # ---- open to all ----
