@@ -1,8 +1,8 @@
 #!/bin/bash
 # shellcheck disable=SC2119 # start and stop take arguments of their own
-# The examples of README and of docs/durable-streams.md are what happens: each of its "$ curl" lines is run as it stands there, against a
-# service that has just been started, and has to answer as is printed below it. A restart keeps all of
-# it. And README with an answer changed is seen to be wrong.
+# The examples of README and of docs/durable-streams.md are what happens: each "$ curl" line is run as
+# it stands there, against a service that has just been started, and has to answer as is printed below
+# it. A restart keeps all of README's. And README with an answer changed is seen to be wrong.
 # shellcheck source=tests/http/lib.sh
 . "${0%/*}/lib.sh" "$@"
 
