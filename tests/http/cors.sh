@@ -57,6 +57,11 @@ doors()
         opened "$2"
         [ -z "$(header Access-Control-Expose-Headers)" ] || die 'a preflight has nothing to expose'
     done
+    # Streams of events, whose heads the library does not write.
+    for path in '/logs/kept/records?limit=1' '/v1/stream/filled?offset=-1&live=sse'; do
+        expect "$may_read" "${origin[@]}" -H 'Accept: text/event-stream' "$url$path"
+        opened "$2"
+    done
     for path in "${new[@]}"; do
         for method in PUT POST DELETE; do
             body=()
@@ -102,7 +107,7 @@ longest_heads()
 
 start --host "$host"
 expect 200 -d x "$url/logs/kept"
-expect 201 -X PUT -H "Content-Type: $type" -d some "$url/v1/stream/filled"
+expect 201 -X PUT -H "Content-Type: $type" -H 'Stream-Closed: true' -d some "$url/v1/stream/filled"
 longest_heads '' ''
 doors none ''
 for page in "$app" null "http://localhost:1" "$url.example.com"; do
