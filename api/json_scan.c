@@ -27,7 +27,9 @@ static void skip_space(struct scan *scan)
 /* The next byte without taking it; 0 at the end, which stands nowhere in the grammar. */
 static char peek(const struct scan *scan)
 {
-    return scan->at < scan->end ? *scan->at : '\0';
+    if (scan->at == scan->end)
+        return '\0';
+    return *scan->at;
 }
 
 static bool take(struct scan *scan, char c)

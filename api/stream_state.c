@@ -54,7 +54,7 @@ void stream_type_get(struct wal *wal, enum stream_view view,
                      char ret_type[STREAM_TYPE_BYTES_MAX + 1], struct wal_token *rests_on)
 {
     if (!stream_get(wal, view, STREAM_KEY_TYPE, ret_type, STREAM_TYPE_BYTES_MAX + 1, rests_on))
-        strcpy(ret_type, STREAM_TYPE_DEFAULT);
+        memcpy(ret_type, STREAM_TYPE_DEFAULT, sizeof(STREAM_TYPE_DEFAULT));
 }
 
 static size_t media_type_bytes(const char *type)
