@@ -77,12 +77,15 @@
 /* What is read of a body after it has been refused, in the hope of its end. */
 #define REFUSED_BODY_BYTES_MAX (4u << 20)
 
+/* Connections that wait for a commit without being suspended. */
+#define HELD_MAX 512
+
 enum stage {
     STAGE_HEAD,     /* the target is known, the headers are not */
     STAGE_BODY,     /* collecting the body */
     STAGE_PUT_OFF,  /* suspended until there is time for it */
     STAGE_SWALLOW,  /* the response is there, and waits for the body to pass */
-    STAGE_WAITING,  /* suspended */
+    STAGE_WAITING,  /* suspended, or held */
     STAGE_DECIDED,  /* to be resumed, or resumed and to be finished */
     STAGE_ANSWERED, /* the response has been handed over */
 };
@@ -98,8 +101,10 @@ struct link {
 
 struct exchange {
     struct request request;
-    struct link *link;
+    struct mhd *mhd;
+    struct link *link; /* NULL: the connection is gone, and the request is still being decided */
     enum stage stage;
+    bool is_held;
     struct exchange *next; /* in the queue it is in, which is one at most */
     enum stage put_off_from;
     bool is_old;     /* HTTP/1.0 */
@@ -125,6 +130,9 @@ struct mhd {
     uint64_t body_bytes_total, body_bytes;
     uint64_t answer_bytes_total, answer_bytes;
     unsigned suspended;
+    unsigned held;     /* of those, the ones that the library does not know to wait */
+    bool news_of_held; /* some have been decided, and are not answered yet */
+    unsigned answers_begun, answers_sent; /* in this round of the library */
     bool quiesced;
     bool vacancy; /* a connection has been closed: the library looks for another when it is run */
 
@@ -174,7 +182,7 @@ static void suspend_in(struct exchange *exchange, enum stage stage)
 
 static void resume_now(struct exchange *exchange)
 {
-    exchange->link->mhd->suspended--;
+    exchange->mhd->suspended--;
     MHD_resume_connection(exchange->link->connection);
 }
 
@@ -186,21 +194,58 @@ static void suspend(struct request *request)
     suspend_in(exchange, STAGE_WAITING);
 }
 
+/* The library is told nothing, and comes back to serve() in each of its rounds until there is an
+ * answer. That saves the two system calls with which it takes a suspended connection out of its epoll
+ * and puts it back, one to read what is not there, and the signal for each resume; it costs a look at
+ * each such connection a round, so it is for a moment and for no more than HELD_MAX. */
+static void suspend_briefly(struct request *request)
+{
+    struct exchange *exchange = container_of(request, struct exchange, request);
+    struct mhd *mhd = exchange->mhd;
+    if (mhd->held == HELD_MAX) {
+        suspend(request);
+        return;
+    }
+    must(exchange->stage == STAGE_BODY || exchange->stage == STAGE_DECIDED);
+    exchange->has_waited = false;
+    exchange->stage = STAGE_WAITING;
+    exchange->is_held = true;
+    mhd->held++;
+    mhd->suspended++;
+    deadline_clear(&mhd->deadlines, &exchange->link->deadline);
+}
+
 static void resume(struct request *request)
 {
     struct exchange *exchange = container_of(request, struct exchange, request);
+    struct mhd *mhd = exchange->mhd;
     must(exchange->stage == STAGE_WAITING);
     exchange->stage = STAGE_DECIDED;
-    queue_add(&exchange->link->mhd->decided, exchange);
+    if (exchange->is_held && exchange->link) {
+        exchange->is_held = false;
+        mhd->held--;
+        mhd->suspended--;
+        mhd->news_of_held = true;
+        return;
+    }
+    queue_add(&mhd->decided, exchange);
 }
 
-static const struct request_transport transport = {suspend, resume};
+static const struct request_transport transport = {suspend, suspend_briefly, resume};
+
+static void close_exchange(struct exchange *exchange);
 
 static void resume_decided(struct mhd *mhd)
 {
     struct exchange *exchange;
-    while ((exchange = queue_take(&mhd->decided)) != NULL)
-        resume_now(exchange);
+    while ((exchange = queue_take(&mhd->decided)) != NULL) {
+        if (exchange->link) {
+            resume_now(exchange);
+            continue;
+        }
+        mhd->suspended--;
+        close_exchange(exchange);
+    }
 }
 
 /* ---- taking turns ---- */
@@ -210,7 +255,7 @@ static void resume_decided(struct mhd *mhd)
  * waited for it. What there is no time for waits, so that nobody who appends waits for all of them. */
 static bool put_off(struct exchange *exchange)
 {
-    struct mhd *mhd = exchange->link->mhd;
+    struct mhd *mhd = exchange->mhd;
     if (!request_takes_long(&exchange->request) || exchange->has_waited ||
         (!mhd->put_off.first && api_now_us() < mhd->turn_end_us))
         return false;
@@ -255,22 +300,32 @@ static size_t shared_bytes(size_t capacity)
 
 static void drop_body(struct exchange *exchange)
 {
-    exchange->link->mhd->body_bytes -= shared_bytes(exchange->body_capacity);
+    exchange->mhd->body_bytes -= shared_bytes(exchange->body_capacity);
     exchange->body_capacity = 0;
     free(TAKE(exchange->body));
+}
+
+static void close_exchange(struct exchange *exchange)
+{
+    if (exchange->stage == STAGE_DECIDED) /* its client is found to be gone: nobody to tell */
+        request_abandon(&exchange->request);
+    exchange->mhd->answer_bytes -= exchange->answer_bytes;
+    drop_body(exchange);
+    request_close(&exchange->request);
+    free(exchange);
 }
 
 static void end_exchange(struct link *link)
 {
     struct exchange *exchange = TAKE(link->exchange);
     struct mhd *mhd = link->mhd;
-    must(exchange->stage != STAGE_WAITING);
-    if (exchange->stage == STAGE_DECIDED) /* resumed, and found to be gone: nobody to tell */
-        request_abandon(&exchange->request);
-    mhd->answer_bytes -= exchange->answer_bytes;
-    drop_body(exchange);
-    request_close(&exchange->request);
-    free(exchange);
+    if (exchange->stage == STAGE_WAITING) {
+        must(exchange->is_held);
+        mhd->held--;
+        exchange->link = NULL; /* closed by resume_decided() */
+    } else {
+        close_exchange(exchange);
+    }
     deadline_set(&mhd->deadlines, &link->deadline, DEADLINE_IDLE);
 }
 
@@ -289,6 +344,7 @@ static void *target_seen(void *argument, const char *target, struct MHD_Connecti
         end_exchange(link);
     link->exchange = exchange;
     deadline_set(&mhd->deadlines, &link->deadline, DEADLINE_HEAD);
+    exchange->mhd = mhd;
     exchange->link = link;
     exchange->target_bytes = bytes;
     if (kept > 0)
@@ -300,8 +356,11 @@ static void *target_seen(void *argument, const char *target, struct MHD_Connecti
 static void finished(void *argument, struct MHD_Connection *connection, void **context,
                      enum MHD_RequestTerminationCode reason)
 {
-    if (*context)
-        end_exchange(link_of(connection));
+    if (*context) {
+        struct link *link = link_of(connection);
+        link->mhd->answers_sent++;
+        end_exchange(link);
+    }
     *context = NULL;
 }
 
@@ -443,7 +502,7 @@ static bool each_header(const struct exchange *exchange, add_header_fn *add, voi
     if (is_content(request))
         fine = fine && add(out, "Content-Security-Policy", "sandbox");
     fine = fine && cors_headers(&request->api->gate, &request->facts, add, out);
-    if (response->close || exchange->request.follower || exchange->link->mhd->quiesced)
+    if (response->close || exchange->request.follower || exchange->mhd->quiesced)
         fine = fine && add(out, "Connection", "close");
     return fine;
 }
@@ -457,7 +516,7 @@ static bool add_header(void *out, const char *name, const char *value)
  * case, and an answer that nothing else stands in the way of is never refused for its size. */
 static void count_answer(struct exchange *exchange)
 {
-    struct mhd *mhd = exchange->link->mhd;
+    struct mhd *mhd = exchange->mhd;
     const struct route *route = exchange->request.route;
     struct response *response = &exchange->request.response;
     if (response->body_bytes > SMALL_ANSWER_BYTES && route && !route->changes &&
@@ -511,7 +570,8 @@ static enum MHD_Result answer(struct exchange *exchange)
         return MHD_NO;
     }
     count_answer(exchange);
-    deadline_set(&exchange->link->mhd->deadlines, &exchange->link->deadline, DEADLINE_ANSWER);
+    exchange->mhd->answers_begun++;
+    deadline_set(&exchange->mhd->deadlines, &exchange->link->deadline, DEADLINE_ANSWER);
     struct MHD_Response *out = MHD_create_response_from_buffer(response->body_bytes, response->body,
                                                                MHD_RESPMEM_MUST_FREE);
     if (!out)
@@ -552,7 +612,7 @@ static enum MHD_Result begin(struct exchange *exchange, const char *method, cons
     head.target = exchange->target;
     head.target_bytes = exchange->target_bytes;
     head.header_count = 0;
-    deadline_set(&exchange->link->mhd->deadlines, &exchange->link->deadline, DEADLINE_BODY);
+    deadline_set(&exchange->mhd->deadlines, &exchange->link->deadline, DEADLINE_BODY);
     MHD_get_connection_values_n(exchange->link->connection, MHD_HEADER_KIND, collect_header, &head);
 
     switch (request_begin(&exchange->request, &head, exchange->target)) {
@@ -570,7 +630,7 @@ static enum MHD_Result begin(struct exchange *exchange, const char *method, cons
 static bool make_room(struct exchange *exchange, size_t bytes)
 {
     struct request *request = &exchange->request;
-    struct mhd *mhd = exchange->link->mhd;
+    struct mhd *mhd = exchange->mhd;
     if (bytes > request->body_bytes_max - request->body_bytes) {
         request_refuse_size(request);
         return false;
@@ -645,6 +705,7 @@ static enum MHD_Result serve(void *argument, struct MHD_Connection *connection, 
         if (request_finish(&exchange->request) == PROGRESS_WAITING)
             return MHD_YES;
         break;
+    case STAGE_WAITING: must(exchange->is_held); return MHD_YES;
     default: must(exchange->stage == STAGE_SWALLOW); break;
     }
     return answer(exchange);
@@ -716,11 +777,18 @@ int mhd_poll_fd(const struct mhd *mhd)
     return mhd->poll_fd;
 }
 
-/* Whether the library has work that no descriptor tells of. */
+/* Whether the library has work that no descriptor tells of. While connections are held it always says
+ * so itself, because of them: then there is more to do if it has been given answers in the round that
+ * has passed, or a call took or gave all that it could. */
 static bool is_pending(struct mhd *mhd)
 {
     MHD_UNSIGNED_LONG_LONG left_ms;
-    return mhd->vacancy || (MHD_get_timeout(mhd->daemon, &left_ms) == MHD_YES && left_ms == 0);
+    if (mhd->vacancy || mhd->news_of_held)
+        return true;
+    if (mhd->held > 0)
+        return mhd->answers_begun > 0 || wire_traffic.filled > 0 ||
+               wire_traffic.sent > mhd->answers_sent;
+    return MHD_get_timeout(mhd->daemon, &left_ms) == MHD_YES && left_ms == 0;
 }
 
 uint64_t mhd_run(struct mhd *mhd)
@@ -733,6 +801,9 @@ uint64_t mhd_run(struct mhd *mhd)
     resume_decided(mhd);
     for (int round = 0; round < ROUNDS_MAX && pending; round++) {
         mhd->vacancy = false;
+        mhd->news_of_held = false;
+        mhd->answers_begun = mhd->answers_sent = 0;
+        wire_traffic.filled = wire_traffic.sent = 0;
         resume_put_off(mhd);
         must(MHD_run(mhd->daemon) == MHD_YES);
         pending = is_pending(mhd);

@@ -23,7 +23,10 @@ struct request;
 struct request_transport {
     /* Before anything is begun that could call resume(). */
     void (*suspend)(struct request *request);
-    /* Exactly once after each suspend(), never from inside it: request_finish() is due. That may
+    /* The same for a wait that takes no longer than a commit: cheaper while it lasts a moment, and
+     * dearer if it lasts. */
+    void (*suspend_briefly)(struct request *request);
+    /* Exactly once after either of them, never from inside it: request_finish() is due. That may
      * suspend again. */
     void (*resume)(struct request *request);
 };

@@ -24,7 +24,7 @@ void request_wait(struct request *request, void (*finish)(struct request *reques
     request->handler.done = decided;
     request->finish = finish;
     request->api->appends_waiting++;
-    request->transport->suspend(request);
+    request->transport->suspend_briefly(request);
 }
 
 enum progress request_give_back(struct request *request)

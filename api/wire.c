@@ -281,6 +281,8 @@ size_t wire_look(struct wire *wire, char *bytes, size_t count)
 
 /* ---- by descriptor ---- */
 
+struct wire_traffic wire_traffic;
+
 static struct {
     struct wire wire;
     bool open, given_away;
@@ -368,10 +370,29 @@ ssize_t recv(int fd, void *bytes, size_t count, int flags)
     ssize_t received = recvfrom(fd, bytes, count, flags, NULL, NULL);
     if (!wire || received <= 0 || (flags & MSG_PEEK))
         return received;
+    wire_traffic.filled += (size_t)received == count;
     size_t kept = wire_look(wire, bytes, (size_t)received);
     /* Wakes the library up for the error or the end that the next call answers. */
     if (wire->state == WIRE_CUT ||
         (wire->state != WIRE_REQUEST_BEGIN && (size_t)received < count && has_ended(fd)))
         shutdown(fd, SHUT_RD);
     return (ssize_t)kept;
+}
+
+/* Likewise: only counted. */
+ssize_t send(int fd, const void *bytes, size_t count, int flags)
+{
+    ssize_t sent = sendto(fd, bytes, count, flags, NULL, 0);
+    wire_traffic.sent += sent >= 0 && (size_t)sent == count;
+    return sent;
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < message->msg_iovlen; i++)
+        count += message->msg_iov[i].iov_len;
+    ssize_t sent = syscall(SYS_sendmsg, fd, message, flags);
+    wire_traffic.sent += sent >= 0 && (size_t)sent == count;
+    return sent;
 }

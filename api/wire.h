@@ -72,6 +72,13 @@ void wire_close(int fd); /* before the descriptor is used again */
  * shutdown(), which does nothing from here on until wire_close(). */
 void wire_give_away(int fd);
 
+/* What there has been since the caller set it to zero: calls of recv() that took all they had room
+ * for, and of send() and sendmsg() that were rid of all they had. */
+struct wire_traffic {
+    uint64_t filled, sent;
+};
+extern struct wire_traffic wire_traffic;
+
 /* Gives back the memory of all; none may be open. */
 void wire_done(void);
 
