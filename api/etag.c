@@ -1,10 +1,10 @@
 #include "api/etag.h"
 
-#include <inttypes.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "api/text.h"
 
 static const char *skip_space(const char *at)
 {
@@ -79,5 +79,8 @@ void etag_print(char ret_etag[ETAG_BYTES], struct wal *wal, uint64_t offset)
         *end++ = "0123456789abcdef"[id[i] >> 4];
         *end++ = "0123456789abcdef"[id[i] & 15];
     }
-    snprintf(end, ETAG_BYTES - (size_t)(end - ret_etag), "-%" PRIu64 "\"", offset);
+    *end++ = '-';
+    end = number_print(end, offset);
+    *end++ = '"';
+    *end = '\0';
 }

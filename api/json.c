@@ -126,12 +126,21 @@ void json_add_problem(struct text *text, const struct json_problem *problem)
 
 void json_add_receipt(struct text *text, const struct json_receipt *receipt)
 {
-    text_format(text, "{\"log\":\"%s\",\"offset\":%" PRIu64, receipt->log, receipt->offset);
-    text_format(text, ",\"count\":%" PRIu64 ",\"next_offset\":%" PRIu64, receipt->count,
-                receipt->offset + receipt->count);
-    text_format(text,
-                ",\"committed_offset\":%" PRIu64 ",\"durability\":\"%s\",\"bytes\":%" PRIu64 "}\n",
-                receipt->committed_offset, receipt->durability, receipt->bytes);
+    text_add_string(text, "{\"log\":\"");
+    text_add_string(text, receipt->log);
+    text_add_string(text, "\",\"offset\":");
+    text_add_number(text, receipt->offset);
+    text_add_string(text, ",\"count\":");
+    text_add_number(text, receipt->count);
+    text_add_string(text, ",\"next_offset\":");
+    text_add_number(text, receipt->offset + receipt->count);
+    text_add_string(text, ",\"committed_offset\":");
+    text_add_number(text, receipt->committed_offset);
+    text_add_string(text, ",\"durability\":\"");
+    text_add_string(text, receipt->durability);
+    text_add_string(text, "\",\"bytes\":");
+    text_add_number(text, receipt->bytes);
+    text_add_string(text, "}\n");
 }
 
 void json_add_duplicate(struct text *text, const char *log, uint64_t committed_offset,

@@ -31,6 +31,7 @@
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <microhttpd.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -77,6 +78,9 @@
 /* What is read of a body after it has been refused, in the hope of its end. */
 #define REFUSED_BODY_BYTES_MAX (4u << 20)
 
+/* Exchanges that are kept for the next requests. */
+#define SPARE_MAX 1024
+
 /* Connections that wait for a commit without being suspended. */
 #define HELD_MAX 512
 
@@ -116,8 +120,11 @@ struct exchange {
     size_t answer_bytes; /* of the body that has been handed over */
 
     size_t target_bytes;
-    char target[]; /* raw; taken apart by request_begin() */
+    char target[HTTP_TARGET_BYTES_MAX + 1]; /* raw; taken apart by request_begin() */
 };
+
+/* What is cleared for a new request: the target behind it is written anyway. */
+#define EXCHANGE_CLEARED_BYTES offsetof(struct exchange, target)
 
 struct queue {
     struct exchange *first, **end;
@@ -140,6 +147,10 @@ struct mhd {
     uint64_t wait_us; /* what mhd_run() returned last */
 
     struct queue decided; /* in the order of decision */
+
+    /* They are larger than what malloc() hands out quickly. */
+    struct exchange *spare;
+    unsigned spare_count;
 
     uint64_t turn_end_us;
     struct queue put_off; /* in the order of arrival */
@@ -305,6 +316,32 @@ static void drop_body(struct exchange *exchange)
     free(TAKE(exchange->body));
 }
 
+/* NULL: no memory. */
+static struct exchange *new_exchange(struct mhd *mhd)
+{
+    struct exchange *exchange = mhd->spare;
+    if (exchange) {
+        mhd->spare = exchange->next;
+        mhd->spare_count--;
+    } else {
+        exchange = malloc(sizeof(*exchange));
+    }
+    if (exchange)
+        memset(exchange, 0, EXCHANGE_CLEARED_BYTES);
+    return exchange;
+}
+
+static void free_exchange(struct mhd *mhd, struct exchange *exchange)
+{
+    if (mhd->spare_count == SPARE_MAX) {
+        free(exchange);
+        return;
+    }
+    exchange->next = mhd->spare;
+    mhd->spare = exchange;
+    mhd->spare_count++;
+}
+
 static void close_exchange(struct exchange *exchange)
 {
     if (exchange->stage == STAGE_DECIDED) /* its client is found to be gone: nobody to tell */
@@ -312,7 +349,7 @@ static void close_exchange(struct exchange *exchange)
     exchange->mhd->answer_bytes -= exchange->answer_bytes;
     drop_body(exchange);
     request_close(&exchange->request);
-    free(exchange);
+    free_exchange(exchange->mhd, exchange);
 }
 
 static void end_exchange(struct link *link)
@@ -336,7 +373,7 @@ static void *target_seen(void *argument, const char *target, struct MHD_Connecti
     struct link *link = link_of(connection);
     size_t bytes = target ? strlen(target) : 0;
     size_t kept = (size_t)min_u64(bytes, HTTP_TARGET_BYTES_MAX);
-    struct exchange *exchange = link ? calloc(1, sizeof(*exchange) + kept + 1) : NULL;
+    struct exchange *exchange = link ? new_exchange(mhd) : NULL;
     if (!exchange)
         return NULL;
 
@@ -349,6 +386,7 @@ static void *target_seen(void *argument, const char *target, struct MHD_Connecti
     exchange->target_bytes = bytes;
     if (kept > 0)
         memcpy(exchange->target, target, kept);
+    exchange->target[kept] = '\0';
     request_open(&exchange->request, mhd->api, &transport);
     return exchange;
 }
@@ -844,5 +882,10 @@ void mhd_close(struct mhd *mhd)
     MHD_stop_daemon(mhd->daemon);
     must(mhd->body_bytes == 0 && mhd->answer_bytes == 0);
     wire_done();
+    while (mhd->spare) {
+        struct exchange *exchange = mhd->spare;
+        mhd->spare = exchange->next;
+        free(exchange);
+    }
     free(mhd);
 }

@@ -1,5 +1,6 @@
 /* What an append is answered: receipts, and the refusals that the log's own state calls for. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "api/append.h"
 #include "api/errors.h"
@@ -15,6 +16,17 @@ static const char *durability(const struct request *request)
     return request->api->config.is_volatile ? "volatile" : "committed";
 }
 
+/* In milliseconds with three digits behind the point. */
+static char *add_duration(char *at, uint64_t us)
+{
+    at = number_print(at, us / 1000);
+    *at++ = '.';
+    *at++ = (char)('0' + us / 100 % 10);
+    *at++ = (char)('0' + us / 10 % 10);
+    *at++ = (char)('0' + us % 10);
+    return at;
+}
+
 /*
  * queue   from the last byte of the body until the durable write began: checking, inflating and
  *         opening the log, waiting for the commit before this one
@@ -26,9 +38,12 @@ static void add_timing(struct request *request)
     uint64_t began_us = max_u64(request->handler.write_began_us, append->begun_us);
     uint64_t queue_us = began_us - append->begun_us;
     uint64_t commit_us = max_u64(request->decided_us, began_us) - began_us;
-    response_header(&request->response, "Server-Timing",
-                    "queue;dur=%" PRIu64 ".%03u, commit;dur=%" PRIu64 ".%03u", queue_us / 1000,
-                    (unsigned)(queue_us % 1000), commit_us / 1000, (unsigned)(commit_us % 1000));
+
+    char value[sizeof("queue;dur=., commit;dur=.") + 2 * (size_t)(NUMBER_BYTES_MAX + 3)];
+    char *end = add_duration(stpcpy(value, "queue;dur="), queue_us);
+    end = add_duration(stpcpy(end, ", commit;dur="), commit_us);
+    *end = '\0';
+    response_header_text(&request->response, "Server-Timing", value);
 }
 
 void say_producer(struct request *request)
@@ -61,9 +76,11 @@ static void add_place(struct request *request)
     const struct appended *appended = &request->append.appended;
     char etag[ETAG_BYTES];
     etag_print(etag, request->wal, appended->begin);
-    response_header(&request->response, "Location", "/logs/%s/records/%" PRIu64, request->log,
-                    appended->begin);
-    response_header(&request->response, "ETag", "%s", etag);
+    char location[sizeof("/logs//records/") + STORE_NAME_BYTES_MAX + NUMBER_BYTES_MAX];
+    char *end = stpcpy(stpcpy(stpcpy(location, "/logs/"), request->log), "/records/");
+    *number_print(end, appended->begin) = '\0';
+    response_header_text(&request->response, "Location", location);
+    response_header_text(&request->response, "ETag", etag);
 }
 
 /* Without memory for the words the status has to do: what it says is true. */

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/errors.h"
 #include "wal/base.h"
@@ -28,6 +29,18 @@ void response_header(struct response *response, const char *name, const char *fo
     response_header_static(response, name, value);
 }
 
+void response_header_text(struct response *response, const char *name, const char *value)
+{
+    size_t bytes = strlen(value) + 1;
+    char *kept = response->values + response->values_bytes;
+    must(bytes <= sizeof(response->values) - response->values_bytes);
+    must(response->header_count < RESPONSE_HEADERS_MAX);
+    memcpy(kept, value, bytes);
+    response->values_bytes += bytes;
+    response->headers[response->header_count].name = name;
+    response->headers[response->header_count++].value = kept;
+}
+
 void response_text(struct response *response, unsigned status, const char *content_type,
                    struct text *body)
 {
@@ -42,7 +55,7 @@ void response_text(struct response *response, unsigned status, const char *conte
     response->body = body->data;
     response->body_bytes = body->bytes;
     *body = (struct text){0};
-    response_header(response, "Content-Type", "%s", content_type);
+    response_header_static(response, "Content-Type", content_type);
 }
 
 void response_clear(struct response *response)

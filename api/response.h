@@ -33,6 +33,9 @@ void response_header(struct response *response, const char *name, const char *fo
 /* The same with a value that outlives the response, of any length. */
 void response_header_static(struct response *response, const char *name, const char *value);
 
+/* The same with a value that is copied. */
+void response_header_text(struct response *response, const char *name, const char *value);
+
 /* The bytes become the response's. `content_type` is static text. If `body` ran out of memory the
  * response says so instead. */
 void response_text(struct response *response, unsigned status, const char *content_type,

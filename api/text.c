@@ -53,6 +53,29 @@ void text_format(struct text *text, const char *format, ...)
     text_add(text, piece, (size_t)bytes);
 }
 
+void text_add_string(struct text *text, const char *string)
+{
+    text_add(text, string, strlen(string));
+}
+
+char *number_print(char *at, uint64_t number)
+{
+    char digits[NUMBER_BYTES_MAX];
+    char *first = digits + sizeof(digits);
+    do
+        *--first = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    size_t bytes = (size_t)(digits + sizeof(digits) - first);
+    memcpy(at, first, bytes);
+    return at + bytes;
+}
+
+void text_add_number(struct text *text, uint64_t number)
+{
+    char digits[NUMBER_BYTES_MAX];
+    text_add(text, digits, (size_t)(number_print(digits, number) - digits));
+}
+
 void text_add_base64(struct text *text, const void *data, size_t bytes)
 {
     static const char digits[] =

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* All zero is an empty text. When memory ran out `failed` is set and stays, and what is added after
  * that is dropped: the writer asks once, at the end. */
@@ -15,6 +16,14 @@ struct text {
 
 void text_add(struct text *text, const void *data, size_t bytes);
 void text_format(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What every answer is made of, without the cost of a format. */
+void text_add_string(struct text *text, const char *string);
+void text_add_number(struct text *text, uint64_t number);
+
+/* Writes a number's decimal digits, NUMBER_BYTES_MAX at most and no NUL, and returns where they end. */
+#define NUMBER_BYTES_MAX 20
+char *number_print(char *at, uint64_t number);
 
 /* The encoding of RFC 4648 with padding. */
 void text_add_base64(struct text *text, const void *data, size_t bytes);

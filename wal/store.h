@@ -65,6 +65,7 @@ int store_close(struct store *store, uint64_t drain_timeout_us);
 void store_drain(struct store *store);
 
 /* [A-Za-z0-9][A-Za-z0-9._-]{0,127} */
+#define STORE_NAME_BYTES_MAX 128
 bool store_name_is_valid(const char *name);
 
 /*
