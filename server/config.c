@@ -17,6 +17,9 @@ static const char commands[] =
     "       wald serve --help                   lists the options\n"
     "       wald serve --print-config ...       prints them as they are set, and from where, in\n"
     "                                           the form of a file of settings; starts nothing\n"
+    "       wald healthcheck [OPTION]...        asks the service that these options, or the same\n"
+    "                                           environment, started: is it ready? --live: is it\n"
+    "                                           alive? Exit status 0: yes, 1: no\n"
     "       wald help | --help                  this text\n"
     "       wald help table                     the options as a table in Markdown\n"
     "       wald --version\n";
@@ -50,6 +53,7 @@ struct loading {
     struct config config;
     FILE *errors;
     const char *path; /* of the file that is being read */
+    enum config_result command;
     bool print;
 };
 
@@ -237,7 +241,7 @@ static bool set_all(struct loading *loading, const struct flag *flags, int flag_
             return false;
     }
     note_strangers(&loading->config, environment);
-    return loading->print || loading->config.data ||
+    return loading->print || loading->command == CONFIG_HEALTHCHECK || loading->config.data ||
            complain(loading, "serve wants --data DIR, the directory of the logs.");
 }
 
@@ -412,6 +416,8 @@ static enum config_result read_command(int argc, const char *const *argv, FILE *
     const char *command = argc > 1 ? argv[1] : "";
     if (strcmp(command, "serve") == 0)
         return CONFIG_SERVE;
+    if (strcmp(command, "healthcheck") == 0)
+        return CONFIG_HEALTHCHECK;
     if (strcmp(command, "help") == 0 && argc == 3 && strcmp(argv[2], "table") == 0) {
         print_table(out);
         return CONFIG_DONE;
@@ -440,12 +446,18 @@ static enum config_result load(struct loading *loading, struct flag *flags, int 
 {
     int flag_count = 0;
     for (int i = 2; i < argc;) {
+        bool healthcheck = loading->command == CONFIG_HEALTHCHECK;
         if (strcmp(argv[i], "--help") == 0) {
+            if (healthcheck)
+                return say(out, commands);
             print_help(out);
             return CONFIG_DONE;
         }
-        if (strcmp(argv[i], "--print-config") == 0) {
+        if (strcmp(argv[i], "--print-config") == 0 && !healthcheck) {
             loading->print = true;
+            i++;
+        } else if (strcmp(argv[i], "--live") == 0 && healthcheck) {
+            loading->config.live = true;
             i++;
         } else if (!read_flag(loading, argc, argv, &i, &flags[flag_count++])) {
             return CONFIG_WRONG;
@@ -454,7 +466,7 @@ static enum config_result load(struct loading *loading, struct flag *flags, int 
     if (!set_all(loading, flags, flag_count, environment))
         return CONFIG_WRONG;
     if (!loading->print)
-        return CONFIG_SERVE;
+        return loading->command;
     print_config(out, &loading->config);
     return CONFIG_DONE;
 }
@@ -463,10 +475,10 @@ enum config_result config_load(struct config *ret_config, int argc, const char *
                                const char *const *environment, FILE *out, FILE *errors)
 {
     enum config_result result = read_command(argc, argv, out, errors);
-    if (result != CONFIG_SERVE)
+    if (result != CONFIG_SERVE && result != CONFIG_HEALTHCHECK)
         return result;
 
-    struct loading loading = {.errors = errors};
+    struct loading loading = {.errors = errors, .command = result};
     struct flag *flags = calloc((size_t)argc, sizeof(*flags));
     if (!flags) {
         complain(&loading, "there is no memory to start.");
@@ -474,7 +486,7 @@ enum config_result config_load(struct config *ret_config, int argc, const char *
     }
     result = load(&loading, flags, argc, argv, environment, out);
     free(flags);
-    if (result == CONFIG_SERVE)
+    if (result == CONFIG_SERVE || result == CONFIG_HEALTHCHECK)
         *ret_config = loading.config;
     else
         config_done(&loading.config);

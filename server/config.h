@@ -34,6 +34,7 @@ struct config {
     unsigned direct;                  /* enum store_direct */
     unsigned log_format;              /* enum log_format */
     bool allow_volatile, auto_create;
+    bool live; /* a healthcheck asks no more than whether the service is alive */
     uint64_t record_bytes_max, batch_bytes_max, header_bytes_max;
     uint64_t connections_max; /* 0: as many as the limit of open files leaves room for */
     uint64_t followers_max;   /* likewise */
@@ -54,9 +55,10 @@ struct config {
 };
 
 enum config_result {
-    CONFIG_SERVE, /* *ret_config is filled, and to be given to config_done() */
-    CONFIG_DONE,  /* a question such as --help was answered on `out` */
-    CONFIG_WRONG, /* a sentence on `errors` says what is wrong, and what would be right */
+    CONFIG_SERVE,       /* *ret_config is filled, and to be given to config_done() */
+    CONFIG_HEALTHCHECK, /* the same, of the service that is to be asked */
+    CONFIG_DONE,        /* a question such as --help was answered on `out` */
+    CONFIG_WRONG,       /* a sentence on `errors` says what is wrong, and what would be right */
 };
 
 /* `environment` is a list of "NAME=value" that ends with NULL. */

@@ -69,12 +69,11 @@ static void describe(struct listener *listener)
     listener->is_loopback = strcmp(host, "::1") == 0 || strncmp(v4, "127.", 4) == 0;
 }
 
-int listen_open(struct listener *ret_listener, const char *address, const char **ret_reason)
+int listen_resolve(const char *address, struct addrinfo **ret_info, const char **ret_reason)
 {
     const struct addrinfo hints = {.ai_family = AF_UNSPEC,
                                    .ai_socktype = SOCK_STREAM,
                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *info;
     char host[256];
     const char *port;
 
@@ -86,15 +85,39 @@ int listen_open(struct listener *ret_listener, const char *address, const char *
         *ret_reason = "its port is not a number from 0 to 65535";
         return -EINVAL;
     }
-    int rc = getaddrinfo(host, port, &hints, &info);
-    if (rc != 0) {
+    int rc = getaddrinfo(host, port, &hints, ret_info);
+    if (rc != 0)
         *ret_reason = gai_strerror(rc);
-        return -EINVAL;
+    return rc != 0 ? -EINVAL : 0;
+}
+
+/* With what to do about it, where that can be told. */
+static const char *explain(int error)
+{
+    switch (error) {
+    case -EADDRINUSE:
+        return "Address already in use: stop what listens there, or choose another port with "
+               "--listen (in the environment: WALD_LISTEN)";
+    case -EADDRNOTAVAIL:
+        return "no network interface here has this address: choose one that does with --listen, "
+               "such as 127.0.0.1:8080, or 0.0.0.0:8080 for all";
+    case -EACCES:
+        return "this port is not allowed to an ordinary user: choose one from 1024 on with "
+               "--listen, or allow it (CAP_NET_BIND_SERVICE)";
+    default: return strerror(-error);
     }
+}
+
+int listen_open(struct listener *ret_listener, const char *address, const char **ret_reason)
+{
+    struct addrinfo *info;
+    int rc = listen_resolve(address, &info, ret_reason);
+    if (rc < 0)
+        return rc;
     int fd = open_socket(info);
     freeaddrinfo(info);
     if (fd < 0) {
-        *ret_reason = strerror(-fd);
+        *ret_reason = explain(fd);
         return fd;
     }
     ret_listener->fd = fd;

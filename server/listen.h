@@ -10,6 +10,12 @@ struct listener {
     bool is_loopback;
 };
 
+struct addrinfo;
+
+/* What "address:port" or "[address]:port" stands for, to be given to freeaddrinfo(). On failure
+ * *ret_reason is a sentence, as of listen_open(). Errors: -EINVAL. */
+int listen_resolve(const char *address, struct addrinfo **ret_info, const char **ret_reason);
+
 /* Listens on "address:port" or "[address]:port". On failure *ret_reason is a sentence (static text
  * or of strerror()). Errors: -EINVAL: not an address; others from the system. */
 int listen_open(struct listener *ret_listener, const char *address, const char **ret_reason);

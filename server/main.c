@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "server/config.h"
+#include "server/healthcheck.h"
 #include "server/server.h"
 
 #define EXIT_USAGE 2
@@ -21,15 +22,16 @@ static void fill_descriptors(void)
 int main(int argc, char **argv)
 {
     struct config config;
+    int status = EXIT_USAGE;
 
     fill_descriptors();
     switch (config_load(&config, argc, (const char *const *)argv, (const char *const *)environ,
                         stdout, stderr)) {
     case CONFIG_DONE: return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     case CONFIG_WRONG: return EXIT_USAGE;
-    case CONFIG_SERVE: break;
+    case CONFIG_SERVE: status = server_run(&config); break;
+    case CONFIG_HEALTHCHECK: status = healthcheck_run(&config, stdout); break;
     }
-    int status = server_run(&config);
     config_done(&config);
     return status;
 }
