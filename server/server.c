@@ -26,6 +26,7 @@
 #include "server/disk.h"
 #include "server/listen.h"
 #include "server/log.h"
+#include "server/remedy.h"
 #include "wal/base.h"
 #include "wal/store.h"
 
@@ -57,15 +58,20 @@ struct server {
 
 /* ---- what the operator is told ---- */
 
-static int fail(const char *what, const char *reason)
+static int fail_with(const char *sentence)
 {
     struct log_line line;
-    char sentence[512];
-    snprintf(sentence, sizeof(sentence), "%s: %s", what, reason);
     log_begin(&line, "error", "start_failed");
     log_quoted(&line, "reason", sentence);
     log_end(&line);
     return EXIT_FAILURE;
+}
+
+static int fail(const char *what, const char *reason)
+{
+    char sentence[512];
+    snprintf(sentence, sizeof(sentence), "%s: %s", what, reason);
+    return fail_with(sentence);
 }
 
 static void warn(const char *event, const char *reason)
@@ -188,6 +194,25 @@ static int share_files(struct server *server, unsigned files)
                       "followers-max");
 }
 
+/* `reason` is what the store says, and may be empty. */
+static int fail_store(const struct config *config, int rc, const char *reason)
+{
+    char remedy[400], sentence[720];
+    if (rc == -EWOULDBLOCK)
+        return fail(config->data, "another process has this data directory open; stop that one, or "
+                                  "choose another directory with --data");
+    remedy_describe(config->data, rc, remedy, sizeof(remedy));
+    if (!remedy[0] && config->io == STORE_IO_URING)
+        snprintf(remedy, sizeof(remedy),
+                 "; --io auto would take plain system calls, with the same "
+                 "guarantees");
+    /* The store names the directory where it is the directory's fault. */
+    bool named = strncmp(reason, config->data, strlen(config->data)) == 0;
+    snprintf(sentence, sizeof(sentence), "%s%s%s%s", named ? "" : config->data, named ? "" : ": ",
+             reason[0] ? reason : strerror(-rc), remedy);
+    return fail_with(sentence);
+}
+
 static int open_store(struct server *server, unsigned files)
 {
     const struct config *config = server->config;
@@ -208,11 +233,8 @@ static int open_store(struct server *server, unsigned files)
             (unsigned)min_u64(store.write_handles_max, files - clients_max(server) - FILES_KEPT);
 
     int rc = store_open(&server->store, config->data, &store, reason);
-    if (rc == -EWOULDBLOCK)
-        return fail(config->data, "another process has this data directory open; stop that one, or "
-                                  "choose another directory with --data");
     if (rc < 0)
-        return fail(config->data, reason[0] ? reason : strerror(-rc));
+        return fail_store(config, rc, reason);
     /* The ring is made by the first run, on the thread that will go on running it. */
     rc = store_run(server->store, 0, 0);
     return rc < 0 ? fail("the disk backend", strerror(-rc)) : 0;
@@ -309,11 +331,13 @@ static void warn_of_strangers(const struct config *config)
 
 static int start(struct server *server)
 {
+    /* First of all: what comes before is lost on the first process of a container. */
+    if (block_signals(server))
+        return EXIT_FAILURE;
     umask(077);
     warn_of_strangers(server->config);
     unsigned files = raise_file_limit();
-    if (block_signals(server) || share_files(server, files) || check_disk(server) ||
-        open_store(server, files))
+    if (share_files(server, files) || check_disk(server) || open_store(server, files))
         return EXIT_FAILURE;
     warn_of_disk(server->config->data);
 

@@ -110,6 +110,9 @@ static void describe_uring(const struct attempt *attempt, char *text, size_t byt
     case -EACCES: describe_forbidden(cause, sizeof(cause)); break;
     case -ENOSYS: describe_missing(cause, sizeof(cause)); break;
     case -ENOMEM: describe_memory(cause, sizeof(cause)); break;
+    case -ECANCELED:
+        (void)snprintf(cause, sizeof(cause), "no worker for it: the limit of processes is too low");
+        break;
     default: (void)snprintf(cause, sizeof(cause), "%s", error_text(attempt->error)); break;
     }
     (void)snprintf(text, bytes, "%s: %s; %s", call, error_name(attempt->error), cause);

@@ -278,8 +278,18 @@ static int start_committer(struct store *store, unsigned number)
     return rc;
 }
 
+/* -EAGAIN would be -EWOULDBLOCK, and that is about the lock. */
+static int refuse_without_thread(char *ret_reason)
+{
+    if (ret_reason)
+        snprintf(ret_reason, 256,
+                 "no thread can be started: raise the limit of processes (ulimit -u, or that of "
+                 "the container; 32 is enough)");
+    return -ENOMEM;
+}
+
 /* Signals are for the caller's threads. */
-static int start_threads(struct store *store)
+static int start_threads(struct store *store, char *ret_reason)
 {
     sigset_t all, before;
     sigfillset(&all);
@@ -297,7 +307,7 @@ static int start_threads(struct store *store)
     for (unsigned i = 0; store->config.threads && i < store->committer_count && rc == 0; i++)
         rc = start_committer(store, i);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc;
+    return rc == -EAGAIN ? refuse_without_thread(ret_reason) : rc;
 }
 
 static void stop_threads(struct store *store)
@@ -429,7 +439,7 @@ int store_open(struct store **ret_store, const char *path, const struct store_co
     if (rc == 0)
         rc = open_layout(store, path, ret_reason);
     if (rc == 0)
-        rc = start_threads(store);
+        rc = start_threads(store, ret_reason);
     if (rc < 0) {
         if (ret_reason && ret_reason[0] == '\0')
             say(ret_reason, "starting", rc);

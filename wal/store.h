@@ -50,6 +50,7 @@ int store_config_check(const struct store_config *config, const char **ret_field
  *   -EWOULDBLOCK      another process has the directory
  *   -EPROTONOSUPPORT  its layout is of a newer version
  *   -EPERM, -ENOSYS, -ENOMEM, …  the disk backend that was demanded cannot be had
+ *   -ENOMEM           also: no thread can be started
  *   others            from the file system
  */
 int store_open(struct store **ret_store, const char *path, const struct store_config *config,

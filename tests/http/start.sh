@@ -54,10 +54,11 @@ fails()
 }
 start
 fails 'another process has this data directory open' --data "$data" --listen 127.0.0.1:0
-fails 'Address already in use' --data "$work/other" --listen "127.0.0.1:$port"
+fails 'Address already in use: stop what listens there, or choose another port' --data "$work/other" --listen "127.0.0.1:$port"
 fails 'not of the form ADDRESS:PORT' --data "$work/other" --listen nowhere
 fails 'port is not a number from 0 to 65535' --data "$work/other" --listen 127.0.0.1:65536
 fails 'port is not a number from 0 to 65535' --data "$work/other" --listen 127.0.0.1:http
+fails 'no network interface here has this address' --data "$work/other" --listen 192.0.2.1:0
 expect 200 -d hello "$url/logs/orders"
 stop
 fails 'connections-max is 1000000' --data "$work/other" --listen 127.0.0.1:0 \
@@ -82,6 +83,50 @@ if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] && [ -w /dev/shm ]; then
         stop
     fi
 fi
+# A directory that belongs to somebody else, a disk that is mounted read-only, and a full one: what is
+# wrong, who we are, and what helps.
+if [ "$(id -u)" -eq 0 ] && truncate -s 8M "$work/image" &&
+    mkfs.ext4 -q -m 0 "$work/image" 2>/dev/null && mkdir "$work/disk" &&
+    mount -o loop "$work/image" "$work/disk" 2>/dev/null; then
+    trap 'umount -l "$work/disk"; cleanup' EXIT
+    data=$work/disk/data
+    mkdir "$data"
+    start
+    expect 200 -d hello "$url/logs/orders"
+    stop
+    # Written directly, it leaves nothing that is only reserved.
+    for size in 64k 4k 1k; do
+        dd if=/dev/zero of="$work/disk/filler" bs="$size" oflag=direct,append conv=notrunc \
+            status=none 2>/dev/null || true
+    done
+    fails 'No space left on device; [0-9]* bytes and [0-9]* files are free there .* make room' \
+        --data "$data" --listen 127.0.0.1:0
+    rm "$work/disk/filler"
+    mount -o remount,ro "$work/disk"
+    fails 'Read-only file system; .* mount it for writing' --data "$data" --listen 127.0.0.1:0
+    umount "$work/disk"
+    rmdir "$work/disk"
+    rm "$work/image"
+    trap cleanup EXIT
+fi
+if [ "$(id -u)" -eq 0 ] && [ -w /dev/shm ]; then
+    others=$(mktemp -d /dev/shm/wald.XXXXXX)
+    trap 'rm -rf "$others"; cleanup' EXIT
+    cp "$wald" "$others/wald"
+    chmod 755 "$others"
+    mkdir "$others/data"
+    status=0
+    setpriv --reuid=10001 --regid=10002 --clear-groups "$others/wald" serve --allow-volatile \
+        --data "$others/data" --listen 127.0.0.1:0 >"$work/out" 2>&1 || status=$?
+    [ "$status" -eq 1 ] || die "a directory of somebody else: exit status $status"
+    for text in 'Permission denied; this process is uid 10001, gid 10002' \
+        'belongs to uid 0, gid 0, mode 0755' 'chown -R 10001:10002' 'docker run --user' 'fsGroup'; do
+        grep -q -- "event=start_failed.*$text" "$work/out" || die "no $text: $(cat "$work/out")"
+    done
+    rm -rf "$others"
+    trap cleanup EXIT
+fi
+data=$work/data
 # Disks that may not keep what they confirm are warned of. That takes a disk of one's own.
 if [ "$(id -u)" -eq 0 ] && truncate -s 40M "$work/image" &&
     mkfs.ext4 -q "$work/image" 2>/dev/null && mkdir "$work/disk" &&
