@@ -4,7 +4,10 @@
 # What was acknowledged is there after a docker kill, the service says truly how it writes, turns
 # healthy, and stops in good order. What keeps it from starting is told in one sentence.
 #
-#   containers.sh FOLDER     the folder is on a disk, and keeps Debian's base for the next time
+#   containers.sh FOLDER [--whole]
+#
+# The folder is on a disk, and keeps Debian's base for the next time. With --whole it is also built with
+# Docker's old builder, which makes every target, and so runs the unit tests.
 # shellcheck source=tests/docker/engine.sh
 . "${0%/*}/engine.sh" "$@"
 
@@ -185,8 +188,14 @@ size_of()
 engine_start
 trap cleanup EXIT
 base_image
+DOCKER_BUILDKIT=$(builder)
+export DOCKER_BUILDKIT
 build wald --build-arg VERSION=9.8.7 --build-arg REVISION=abc
 build wald:scratch --target scratch
+if [ "${2-}" = --whole ]; then
+    DOCKER_BUILDKIT=0 build wald:old
+    build wald:test --target test
+fi
 docker network create wald-test >/dev/null
 network=wald-test
 

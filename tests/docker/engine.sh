@@ -11,7 +11,6 @@ engine=''
 engine_exec='' # for sockets, whose paths have to be short
 engine_pid=''
 network=''
-export DOCKER_BUILDKIT=0
 
 die()
 {
@@ -119,7 +118,19 @@ base_image()
     docker import -c 'CMD ["bash"]' "$archive" debian:bookworm-slim >/dev/null
 }
 
-# build TAG ARGUMENT...: the Dockerfile, unchanged. The network of the machine is only for apt.
+# builder: 1 where the client has BuildKit, which leaves out what a target does not need; else 0, the old
+# one. Both have to manage.
+builder()
+{
+    if DOCKER_BUILDKIT=1 docker build --help >/dev/null 2>&1; then
+        echo 1
+    else
+        echo 0
+    fi
+}
+
+# build TAG ARGUMENT...: the Dockerfile, unchanged, with the builder that DOCKER_BUILDKIT names. The
+# network of the machine is only for apt.
 build()
 {
     local tag=$1 name
