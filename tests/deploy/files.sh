@@ -1,6 +1,7 @@
 #!/bin/bash
-# The files of docker/ and deploy/ by the linters there are: YAML as such, compose.yaml against its
-# schema and what it mounts, the manifests against Pod Security, each other and the API's types.
+# The files of docker/ and deploy/ by the linters there are: YAML as such, the Dockerfile, compose.yaml
+# against its schema and what it mounts, the manifests against Pod Security, each other and the API's
+# types.
 #
 #   files.sh FOLDER WALD
 #
@@ -84,4 +85,13 @@ dclint()
 dclint "$root/docker/compose.yaml" || die "$(cat "$work/dclint")"
 sed 's/mem_limit/memory_limit/' "$root/docker/compose.yaml" >"$work/compose.yaml"
 ! dclint "$work/compose.yaml" || die 'dclint sees nothing'
+
+dockerfile()
+{
+    node "$packages/node_modules/dockerfile-utils/bin/dockerfile-utils" lint "$1" \
+        >"$work/dockerfile" 2>&1
+}
+dockerfile "$root/docker/Dockerfile" || die "$(cat "$work/dockerfile")"
+sed 's/^EXPOSE 8080/EXPOSE port/' "$root/docker/Dockerfile" >"$work/Dockerfile"
+! dockerfile "$work/Dockerfile" || die 'dockerfile-utils sees nothing'
 echo passed
