@@ -22,6 +22,11 @@ lint()
     grep '^USER' "$1" | grep -qvE '^USER 10001:10001$' && echo 'another user'
     [ "$(sed -n '/ AS scratch$/,$p' "$1" | grep -cE '^(USER|VOLUME|STOPSIGNAL|HEALTHCHECK)')" -eq 8 ] ||
         echo 'scratch or runtime has no user, volume, signal or health check'
+    # What scripts/build installs, in one list there and in another here.
+    sed -n '/^packages_install/,/[^\\]$/p' "$root/scripts/build" | grep -oE '[a-z0-9.+-]+' |
+        grep -vx 'install' | sort -u >"$work/wanted"
+    grep -oE '[a-z0-9.+-]+' "$1" | sort -u | comm -13 - "$work/wanted" |
+        grep -vx 'packages' && echo 'lacks a package of scripts/build'
     return 0
 }
 
@@ -29,7 +34,7 @@ bad=0
 for planted in 's|^ARG BASE_IMAGE=.*|# syntax=docker/dockerfile:1|' 's|^ENTRYPOINT.*|ENTRYPOINT wald|' \
     's|^FROM .* AS build|FROM alpine AS build|' 's|^USER.*|USER wald|' '/^HEALTHCHECK/d' \
     's|gcc libc6-dev|gcc:amd64 libc6-dev|' 's|&& rm -rf /var/lib.*|\&\& true|' \
-    's|^WORKDIR.*|ADD https://example.org/x /x|'; do
+    's|libinih-dev||' 's|^WORKDIR.*|ADD https://example.org/x /x|'; do
     sed "$planted" "$root/docker/Dockerfile" >"$work/Dockerfile"
     if [ -z "$(lint "$work/Dockerfile")" ]; then
         echo "not noticed: $planted"
