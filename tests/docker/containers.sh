@@ -151,6 +151,8 @@ scenario()
     run "$image" "$@"
     expect_backend "$backend" "$reason"
     expect_kept killed
+    (curl -sN --max-time 2 -H 'Accept: text/event-stream' "$url/logs/killed/records?offset=0" || true) |
+        grep -q 'record killed 0' || die 'a follower hears nothing'
     expect_healthy
     write_some stopped
     expect_stop stopped

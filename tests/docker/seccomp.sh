@@ -35,7 +35,8 @@ exec strace -D -f -c -U name -qq -o "$work/calls/\$\$" "$wald" "\$@"
 END
 chmod +x "$work/wald"
 
-for subject in append record conditions acks health_disk full drain crash errors healthcheck; do
+for subject in append record conditions acks creations follow stream_append stream_live health_disk \
+    full drain crash errors healthcheck; do
     for backend in uring posix; do
         status=0
         "$root/tests/http/$subject.sh" "$work/wald" "$backend" "$work" "$helper" \
