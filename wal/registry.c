@@ -378,20 +378,27 @@ int store_delete(struct store *store, const char *name)
     return rc;
 }
 
-int store_reopen(struct store *store, const char *name)
+int store_close_idle(struct store *store, const char *name)
 {
-    if (!store_name_is_valid(name))
-        return -EINVAL;
     pthread_mutex_lock(&store->lock);
     struct wal *wal = registry_find_locked(store, name);
     bool held = wal && !wal->idle;
     if (wal && !held)
         close_idle_locked(store, wal);
     pthread_mutex_unlock(&store->lock);
-    if (held)
-        return -EBUSY;
+    return held ? -EBUSY : 0;
+}
 
-    int rc = store_get(store, name, false, &wal);
+int store_reopen(struct store *store, const char *name)
+{
+    if (!store_name_is_valid(name))
+        return -EINVAL;
+    int rc = store_close_idle(store, name);
+    if (rc < 0)
+        return rc;
+
+    struct wal *wal;
+    rc = store_get(store, name, false, &wal);
     if (rc == 0)
         store_put(store, wal);
     return rc;

@@ -175,6 +175,9 @@ int store_delete_async(struct store *store, const char *name, struct store_log_w
 int store_list(struct store *store, const char *prefix, const char *after,
                int (*visit)(void *context, const char *name), void *context);
 
+/* Closes a log that is open, so that it takes no memory, unless somebody holds it. Errors: -EBUSY. */
+int store_close_idle(struct store *store, const char *name);
+
 /* Closes a log that nobody holds and that may be idle, and opens it again by reading the disk:
  * the way out for a log that failed. Errors: -EBUSY: somebody holds it; as store_get(). */
 int store_reopen(struct store *store, const char *name);
