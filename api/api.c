@@ -127,6 +127,7 @@ int api_new(struct api **ret_api, const struct api_config *config)
         .origin_count = config->origin_count,
         .header_bytes_max = config->header_bytes_max,
     };
+    life_init(api);
     api->begun_us = api_now_us();
     api->started_us = process_started_us();
     *ret_api = api;
@@ -139,6 +140,7 @@ void api_free(struct api *api)
         return;
     follow_close(api);
     must(api_in_progress(api) == 0 && api->watch.count == 0);
+    life_done(api);
     free(api->counters.routes);
     free(api);
 }
@@ -152,7 +154,7 @@ void api_drain(struct api *api)
 
 uint64_t api_in_progress(const struct api *api)
 {
-    return api->in_progress + api->appends_unheard + api->follow.count;
+    return api->in_progress + api->appends_unheard + api->follow.count + life_in_progress(api);
 }
 
 int api_poll_fd(const struct api *api)
@@ -162,7 +164,8 @@ int api_poll_fd(const struct api *api)
 
 uint64_t api_appends_waiting(const struct api *api)
 {
-    return api->appends_waiting + api->appends_unheard + api->probes_waiting + api->logs_waiting;
+    return api->appends_waiting + api->appends_unheard + api->probes_waiting + api->logs_waiting +
+           life_in_progress(api);
 }
 
 void api_count_connection(struct api *api, bool opened)
@@ -431,6 +434,9 @@ void request_close(struct request *request)
 {
     must(!request->wal && !request->held);
     follow_drop(request);
+    request_end_making(request);
+    if (request->other)
+        store_put(request->api->config.store, TAKE(request->other));
     count_answer(&request->api->counters, request);
     response_clear(&request->response);
     request->api->in_progress--;
@@ -493,20 +499,37 @@ bool request_takes_long(const struct request *request)
            answer == answer_stream_read;
 }
 
+/* Looking at what a log is like is none: whoever watches over logs would keep them all alive. */
+bool request_uses_log(const struct request *request)
+{
+    enum progress (*answer)(struct request * request) = request->route->answer;
+    return request->facts.method != HTTP_HEAD &&
+           (answer == answer_log_append || answer == answer_records || answer == answer_record ||
+            answer == answer_stream_read || answer == answer_stream_append);
+}
+
+/* Once it is answered, the log that it made is as good as any. */
+static enum progress ended_by(struct request *request, enum progress progress)
+{
+    if (progress == PROGRESS_ANSWERED)
+        request_end_making(request);
+    return progress;
+}
+
 enum progress request_answer(struct request *request)
 {
     must(request->response.status == 0);
-    return request_open_log(request);
+    return ended_by(request, request_open_log(request));
 }
 
 enum progress request_finish(struct request *request)
 {
     must(request->response.status == 0);
     if (request->go_on)
-        return TAKE(request->go_on)(request);
+        return ended_by(request, TAKE(request->go_on)(request));
     request->finish(request);
     must(request->response.status != 0);
-    return PROGRESS_ANSWERED;
+    return ended_by(request, PROGRESS_ANSWERED);
 }
 
 /* ---- for the handlers ---- */

@@ -382,6 +382,12 @@ void json_add_log(struct text *text, const struct json_log *log)
     close_object(text);
     add_string(text, "content_type", log->content_type);
     add_bool(text, "closed", log->closed);
+    if (log->ttl_s)
+        add_number(text, "ttl", *log->ttl_s);
+    if (log->expires)
+        add_string(text, "expires", log->expires);
+    if (log->forked_from)
+        add_string(text, "forked_from", log->forked_from);
     add_number(text, "first_offset", stats->positions.first_offset);
     add_number(text, "committed_offset", stats->positions.committed_offset);
     add_number(text, "next_offset", stats->positions.next_offset);

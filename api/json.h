@@ -66,6 +66,9 @@ struct json_log {
     struct settings settings;
     const char *content_type; /* printable ASCII */
     bool closed;
+    /* When it ends by itself and what it is a fork of; NULL: it does not, and it is none. */
+    const uint64_t *ttl_s;
+    const char *expires, *forked_from;
     struct wal_stats stats;
 };
 

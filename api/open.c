@@ -9,7 +9,6 @@
 
 #include "api/errors.h"
 #include "api/request.h"
-#include "api/watch.h"
 #include "wal/base.h"
 
 /* Others may make and delete the log all the time, but nobody is kept by that for ever. */
@@ -80,26 +79,46 @@ static enum progress go_on_opened(struct request *request)
     return progress;
 }
 
-/* What is still being made is there for its maker alone. */
-static int check_made(struct request *request)
+/* What that means for the request. A deletion in flight has not happened for who reads; who changes
+ * something is told to come again. */
+static int error_of(struct request *request, enum lifetime lifetime, struct wal_token rests_on)
 {
-    bool changes = request->route->changes;
-    if (request->made || !stream_has(request->held, changes ? STREAM_NEWEST : STREAM_COMMITTED,
-                                     STREAM_KEY_MAKING, NULL))
+    request->is_dead = lifetime != LIFETIME_LIVING;
+    if (lifetime == LIFETIME_LIVING)
         return 0;
-    give_back(request, TAKE(request->held));
-    return changes ? -EAGAIN : -ENOENT;
+    if (lifetime != LIFETIME_SOFT_DELETED)
+        return -ENOENT;
+    /* Who makes a log by its name looks first whether its forks are there still. */
+    if (request->route->unopened && !request->is_kept)
+        return -ENOENT;
+    return wal_poll(request->held, rests_on) == -EINPROGRESS ? -ESHUTDOWN : -EIDRM;
+}
+
+/* Whether the log, which is open, is there for this request. */
+static int check_life(struct request *request)
+{
+    struct wal_token rests_on = {0};
+    if (request->made) /* what is still being made is there for its maker */
+        return 0;
+    enum lifetime lifetime = life_of(request->api, request->held,
+                                     request->route->changes ? STREAM_NEWEST : STREAM_COMMITTED,
+                                     request_uses_log(request), &rests_on);
+    int rc = error_of(request, lifetime, rests_on);
+    if (rc < 0)
+        give_back(request, TAKE(request->held));
+    return rc;
 }
 
 /* With `may_open` a log that is not open is opened first. */
 static enum progress call_with_log(struct request *request, bool may_open)
 {
     struct store *store = request->api->config.store;
+    request->is_dead = false;
     if (!request->log)
         return call(request, 0);
     int rc = store_get_open(store, request->log, &request->held);
     if (rc != -EAGAIN)
-        return call(request, rc < 0 ? rc : check_made(request));
+        return call(request, rc < 0 ? rc : check_life(request));
     if (!may_open)
         return call(request, -ENOENT);
     begin_waiting(request, go_on_opened);
@@ -122,6 +141,13 @@ int request_get_log(struct request *request, struct wal **ret_wal)
 
 /* ---- making it ---- */
 
+void request_end_making(struct request *request)
+{
+    if (request->is_making)
+        life_making_end(&request->making);
+    request->is_making = false;
+}
+
 static enum progress go_on_made(struct request *request)
 {
     struct wal *wal = TAKE(request->log_waiter.wal);
@@ -139,23 +165,93 @@ static enum progress go_on_made(struct request *request)
     return progress;
 }
 
+static void life_has_done(struct life_waiter *waiter, int status)
+{
+    struct request *request = container_of(waiter, struct request, life_waiter);
+    request->log_waiter.status = status;
+    request->transport->resume(request);
+}
+
+/* Either there is no log now, which the handler is told, and makes it; or there is one. */
+static enum progress go_on_cleared(struct request *request)
+{
+    int status = request->log_waiter.status;
+    request->api->logs_waiting--;
+    request->is_dead = false;
+    request->is_kept = status == -EIDRM;
+    request->is_free = status == 0;
+    if (status == 0)
+        return call(request, -ENOENT);
+    if (status == -EEXIST || status == -EIDRM)
+        return call_with_log(request, true);
+    return call(request, status);
+}
+
+enum progress request_clear_name(struct request *request)
+{
+    begin_waiting(request, go_on_cleared);
+    request->life_waiter.done = life_has_done;
+    return wait_for_store(request, life_clear(request->api, request->log, &request->life_waiter));
+}
+
 enum progress request_make_log(struct request *request, const struct wal_state_update *updates,
                                size_t count)
 {
+    if (request->is_dead)
+        return request_clear_name(request);
+    if (!request->is_making)
+        life_making_begin(request->api, &request->making, request->log);
+    request->is_making = true;
     begin_waiting(request, go_on_made);
     return wait_for_store(request, store_create_async(request->api->config.store, request->log,
                                                       updates, count, &request->log_waiter));
 }
 
-/* ---- deleting it ---- */
+/* ---- several steps ---- */
 
-static void store_has_deleted(struct store_log_waiter *waiter)
+static enum progress go_on_steps(struct request *request)
 {
-    struct request *request = container_of(waiter, struct request, log_waiter);
-    /* At once: a new log of the same name may be next. */
-    watch_log_closed(request->api, request->log, waiter->status == 0 ? -ENOENT : 0);
-    request->transport->resume(request);
+    request->wal = TAKE(request->log_waiter.wal);
+    request->status = request->log_waiter.status;
+    request->api->logs_waiting--;
+    return TAKE(request->next_step)(request);
 }
+
+void request_begin_steps(struct request *request, enum progress (*go_on)(struct request *request))
+{
+    begin_waiting(request, go_on_steps);
+    request->next_step = go_on;
+    request->life_waiter.done = life_has_done;
+}
+
+enum progress request_begun_steps(struct request *request, int rc)
+{
+    return wait_for_store(request, rc);
+}
+
+enum progress request_look_again(struct request *request)
+{
+    request->is_free = false;
+    return call_with_log(request, true);
+}
+
+static enum progress go_on_other(struct request *request)
+{
+    request->other = TAKE(request->log_waiter.wal);
+    request->other_error = request->log_waiter.status;
+    request->api->logs_waiting--;
+    return call(request, -ENOENT);
+}
+
+enum progress request_open_other(struct request *request, const char *name)
+{
+    must(!request->other);
+    begin_waiting(request, go_on_other);
+    return wait_for_store(request,
+                          store_open_async(request->api->config.store, name, &request->log_waiter));
+}
+
+/* ---- deleting it ---- */
 
 static enum progress go_on_deleted(struct request *request)
 {
@@ -169,10 +265,9 @@ static enum progress go_on_deleted(struct request *request)
 enum progress request_delete_log(struct request *request, void (*finish)(struct request *request))
 {
     begin_waiting(request, go_on_deleted);
-    request->log_waiter.done = store_has_deleted;
+    request->life_waiter.done = life_has_done;
     request->finish = finish;
-    return wait_for_store(request, store_delete_async(request->api->config.store, request->log,
-                                                      &request->log_waiter));
+    return wait_for_store(request, life_delete(request->api, request->log, &request->life_waiter));
 }
 
 /* ---- the client is gone ---- */
@@ -183,7 +278,12 @@ void request_abandon(struct request *request)
         request->finish(request);
         return;
     }
+    bool made = request->go_on == go_on_made && request->log_waiter.status == 0;
     request->go_on = NULL;
     request->api->logs_waiting--;
     give_back(request, TAKE(request->log_waiter.wal));
+    if (made) { /* and perhaps not finished, which nobody will do now */
+        request_end_making(request);
+        life_tidy(request->api, request->log);
+    }
 }

@@ -10,6 +10,7 @@
 #include "api/errors.h"
 #include "api/follow.h"
 #include "api/gate.h"
+#include "api/life.h"
 #include "api/progress.h"
 #include "api/response.h"
 #include "api/snapshot.h"
@@ -103,10 +104,21 @@ struct request {
     /* The log of the path, while the handler begins: see request_get_log(). */
     struct wal *held;
     int open_error;
-    bool made;                                       /* by this request */
-    unsigned makings;                                /* tried */
+    bool made;    /* by this request */
+    unsigned makings; /* tried */
+    bool is_dead; /* there is one that is none for clients: making it clears the name first */
+    bool is_kept; /* … and it keeps its name, since it has forks */
+    bool is_free; /* nothing is under the name, as far as could be seen */
+    bool is_making;
+    struct making making;
+
+    /* Another log that it needs: see request_open_other(). */
+    struct wal *other;
+    int other_error;
     enum progress (*go_on)(struct request *request); /* in place of finish() */
+    enum progress (*next_step)(struct request *request);
     struct store_log_waiter log_waiter;
+    struct life_waiter life_waiter;
 
     struct append append;
     struct stream stream;
@@ -139,6 +151,9 @@ void request_refuse_memory(struct request *request);
 /* Whether what is to be done next, to make the answer or to get on with it, takes so long that others
  * should not wait for many of its kind: a record may lie in a frame of many megabytes. */
 bool request_takes_long(const struct request *request);
+
+/* Whether what the request does is a use of its log, so that its time to live begins anew. */
+bool request_uses_log(const struct request *request);
 
 /* It did not arrive in time, and its client has been told so past everything here; it is closed next.
  * NULL: there was no request yet, only a connection. */
@@ -179,6 +194,7 @@ struct api {
     uint64_t appends_unheard; /* answered already, and not decided yet */
     struct watch watch;
     struct follow follow;
+    struct life life;
     struct api_counters counters;
 };
 
@@ -259,6 +275,26 @@ int request_get_log(struct request *request, struct wal **ret_wal);
  */
 enum progress request_make_log(struct request *request, const struct wal_state_update *updates,
                                size_t count);
+
+/* Makes the name free if that can be, without making a log: the handler is called again, and
+ * request->is_free tells; if it is not, request_find_log() has what is in the way. */
+enum progress request_clear_name(struct request *request);
+
+/* Opens another log as request->other, or sets request->other_error, and calls the handler again. It is
+ * given back with the request. */
+enum progress request_open_other(struct request *request, const char *name);
+
+/* For what takes several steps: suspends, and go_on() is called when request->life_waiter is done, with
+ * its status in request->status, and as request->wal a log that it has brought along in
+ * request->log_waiter. An error to begin with ends the wait at once. */
+void request_begin_steps(struct request *request, enum progress (*go_on)(struct request *request));
+enum progress request_begun_steps(struct request *request, int rc);
+
+/* Begins anew with what is there now. */
+enum progress request_look_again(struct request *request);
+
+/* What was made is there for all to see, or will not be. */
+void request_end_making(struct request *request);
 
 /* Deletes the log of the path; finish() is called with request->status 0 or the error. All who watch
  * the log are told before that. */

@@ -30,6 +30,17 @@ void settings_get(struct wal *wal, struct settings *ret_settings)
     };
 }
 
+bool settings_update(const struct settings *settings, struct wal_state_update *ret_update)
+{
+    *ret_update = (struct wal_state_update){
+        .key = DURABILITY_KEY,
+        .key_bytes = strlen(DURABILITY_KEY),
+        .value = DURABILITY_COMMITTED,
+        .value_bytes = strlen(DURABILITY_COMMITTED),
+    };
+    return settings->floor_committed;
+}
+
 static void describe(struct request *request, struct wal *wal, unsigned status)
 {
     char type[STREAM_TYPE_BYTES_MAX + 1];
@@ -38,10 +49,20 @@ static void describe(struct request *request, struct wal *wal, unsigned status)
                            .content_type = type,
                            .closed = stream_has(wal, STREAM_COMMITTED, STREAM_KEY_CLOSED, NULL)};
     struct text body = {0};
+    struct lifespan lifespan;
+    struct fork_origin origin;
     stream_type_get(wal, STREAM_COMMITTED, type, NULL);
     wal_id(wal, log.id);
     wal_stats(wal, &log.stats);
     settings_get(wal, &log.settings);
+    lifespan_of(wal, &lifespan);
+    uint64_t ttl_s = lifespan.ttl_us / 1000000;
+    if (lifespan.has_ttl)
+        log.ttl_s = &ttl_s;
+    if (lifespan.has_time)
+        log.expires = lifespan.text;
+    if (fork_origin_of(wal, &origin))
+        log.forked_from = origin.source;
     json_add_log(&body, &log);
     response_text(&request->response, status, "application/json", &body);
 }
@@ -77,13 +98,9 @@ static void answer_standing(struct request *request, struct wal *wal, const stru
 /* Suspended until the log is durable; answer_log_create() is called again then. */
 static enum progress make(struct request *request, const struct settings *settings)
 {
-    const struct wal_state_update floor = {
-        .key = DURABILITY_KEY,
-        .key_bytes = strlen(DURABILITY_KEY),
-        .value = DURABILITY_COMMITTED,
-        .value_bytes = strlen(DURABILITY_COMMITTED),
-    };
-    return request_make_log(request, &floor, settings->floor_committed ? 1 : 0);
+    struct wal_state_update update;
+    size_t count = settings_update(settings, &update) ? 1 : 0;
+    return request_make_log(request, &update, count);
 }
 
 static void answer_made(struct request *request, struct wal *wal)

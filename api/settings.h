@@ -13,4 +13,8 @@ struct settings {
 /* Kept in the log's own state. A log that was made without settings has the defaults: all zero. */
 void settings_get(struct wal *wal, struct settings *ret_settings);
 
+/* The change of the state that makes them so; false: there is none to make. */
+struct wal_state_update;
+bool settings_update(const struct settings *settings, struct wal_state_update *ret_update);
+
 #endif

@@ -107,7 +107,7 @@ void watch_log_closed(struct api *api, const char *log, int status)
     }
     for (struct audience *audience = api->watch.audiences; audience; audience = audience->next) {
         if (strcmp(wal_name(audience->wal), log) == 0)
-            follow_wake(api, audience, status == -ENOENT ? "deleted" : "failed");
+            follow_wake(api, audience, status < 0 ? "deleted" : "failed");
     }
 }
 
