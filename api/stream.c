@@ -26,6 +26,16 @@ struct stream_position stream_tail(struct wal *wal)
     return (struct stream_position){positions.committed_offset, positions.committed_bytes};
 }
 
+void stream_add_end(struct request *request)
+{
+    struct lifespan lifespan;
+    lifespan_of(request->wal, &lifespan);
+    if (lifespan.has_ttl)
+        response_header(&request->response, "Stream-TTL", "%s", lifespan.text);
+    if (lifespan.has_time)
+        response_header(&request->response, "Stream-Expires-At", "%s", lifespan.text);
+}
+
 bool stream_wants_closed(const struct request *request)
 {
     const char *value = request->facts.headers[HTTP_STREAM_CLOSED];

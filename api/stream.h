@@ -45,6 +45,7 @@ bool stream_wants_closed(const struct request *request);
 
 void stream_add_next(struct request *request, const struct stream_position *position);
 void stream_add_closed(struct request *request);
+void stream_add_end(struct request *request); /* when it ends by itself, if it does */
 
 /* What a live answer tells to a client that came with the cursor `sent`; 0: with none. */
 uint64_t stream_cursor(uint64_t sent);

@@ -12,42 +12,16 @@
 #include <string.h>
 
 #include "api/errors.h"
-#include "api/load.h"
 #include "api/request.h"
+#include "api/stream_put.h"
 #include "wal/base.h"
 
 #define HOST_BYTES_MAX 255
 #define UPDATES_MAX 4
 
-/* What is asked for. */
-struct wish {
-    const char *type;
-    bool closed;
-    struct load load;
-};
-
-static void wish_done(struct wish *wish)
+void wish_done(struct wish *wish)
 {
     load_done(&wish->load);
-}
-
-/* What a stream cannot be given is not passed over: who asks for an end or a beginning of a stream
- * relies on it. */
-static bool refuse_unknown_wishes(struct request *request)
-{
-    static const enum http_known wishes[] = {
-        HTTP_STREAM_TTL,         HTTP_STREAM_EXPIRES_AT,      HTTP_STREAM_FORKED_FROM,
-        HTTP_STREAM_FORK_OFFSET, HTTP_STREAM_FORK_SUB_OFFSET,
-    };
-    for (size_t i = 0; i < ARRAY_SIZE(wishes); i++) {
-        if (!request->facts.headers[wishes[i]])
-            continue;
-        response_problem(&request->response, PROBLEM_UNSUPPORTED_HEADER,
-                         "Streams cannot be made with %s here. Send the request without it.",
-                         gate_header_name(wishes[i]));
-        return false;
-    }
-    return true;
 }
 
 /* "x/y", whatever follows. */
@@ -60,7 +34,8 @@ static bool is_shaped_like_a_type(const char *value)
 static bool read_type(struct request *request, struct wish *wish)
 {
     const char *type = request->facts.headers[HTTP_CONTENT_TYPE];
-    wish->type = type && is_shaped_like_a_type(type) ? type : STREAM_TYPE_DEFAULT;
+    wish->has_type = type && is_shaped_like_a_type(type);
+    wish->type = wish->has_type ? type : STREAM_TYPE_DEFAULT;
     size_t bytes = 0;
     while (wish->type[bytes] >= 0x20 && wish->type[bytes] <= 0x7e)
         bytes++;
@@ -72,17 +47,47 @@ static bool read_type(struct request *request, struct wish *wish)
     return false;
 }
 
+static bool refuse_header(struct request *request, enum http_known known, const char *advice)
+{
+    response_problem(&request->response, PROBLEM_BAD_HEADER, "%s: %s", gate_header_name(known),
+                     advice);
+    return false;
+}
+
+static bool read_lifespan(struct request *request, struct wish *wish)
+{
+    const char *ttl = request->facts.headers[HTTP_STREAM_TTL];
+    const char *time = request->facts.headers[HTTP_STREAM_EXPIRES_AT];
+    if (ttl && time)
+        return refuse_header(request, HTTP_STREAM_TTL,
+                             "there together with Stream-Expires-At. Send one or the other.");
+    if (ttl && !lifespan_read_ttl(&wish->lifespan, ttl))
+        return refuse_header(request, HTTP_STREAM_TTL,
+                             "a whole number of seconds from 0, in digits alone and without "
+                             "leading zeros.");
+    if (time && !lifespan_read_time(&wish->lifespan, time))
+        return refuse_header(request, HTTP_STREAM_EXPIRES_AT,
+                             "a time of RFC 3339, such as 2027-01-31T12:00:00Z or "
+                             "2027-01-31T13:00:00.5+01:00.");
+    return true;
+}
+
+bool wish_split(struct request *request, struct wish *wish, const char *type)
+{
+    if (wish->load.body_bytes == 0)
+        return true;
+    if (stream_type_is_json(type))
+        return load_messages(request, &wish->load, false);
+    return load_bytes(request, &wish->load);
+}
+
 static bool read_wish(struct request *request, struct wish *wish)
 {
     wish->closed = stream_wants_closed(request);
-    if (!refuse_unknown_wishes(request) || !read_type(request, wish) ||
-        !load_unpack(request, &wish->load))
+    if (!read_type(request, wish) || !read_lifespan(request, wish) ||
+        !fork_wish_read(request, &wish->fork) || !load_unpack(request, &wish->load))
         return false;
-    if (wish->load.body_bytes == 0)
-        return true;
-    if (stream_type_is_json(wish->type))
-        return load_messages(request, &wish->load, false);
-    return load_bytes(request, &wish->load);
+    return (wish->fork.source && !wish->has_type) || wish_split(request, wish, wish->type);
 }
 
 /* ---- answers ---- */
@@ -99,7 +104,7 @@ static void say_stream(struct request *request, unsigned status)
         stream_add_closed(request);
 }
 
-static void say_made(struct request *request)
+void say_made(struct request *request)
 {
     const char *host = request->facts.headers[HTTP_HOST];
     say_stream(request, 201);
@@ -122,7 +127,8 @@ static void say_differs(struct request *request)
     bool closed = stream_has(request->wal, STREAM_NEWEST, STREAM_KEY_CLOSED, NULL);
     response_problem(&request->response, PROBLEM_CONFLICT,
                      "There is a stream of this name, and it is not what this request asks for: it "
-                     "is %s and of %s. Use it as it is, or make one of another name.",
+                     "is %s and of %s, or differs in when it ends or what it is a fork of. Use it "
+                     "as it is, or make one of another name.",
                      closed ? "closed" : "open", type);
 }
 
@@ -142,7 +148,13 @@ static enum progress answer_standing(struct request *request, const struct wish 
     (void)stream_has(request->wal, STREAM_NEWEST, STREAM_KEY_MAKING, &rests_on);
     stream_type_get(request->wal, STREAM_NEWEST, type, &rests_on);
     bool closed = stream_has(request->wal, STREAM_NEWEST, STREAM_KEY_CLOSED, &rests_on);
-    bool same = stream_type_is_same(type, wish->type) && closed == wish->closed;
+    bool inherits = wish->fork.source;
+    struct lifespan lifespan;
+    lifespan_of(request->wal, &lifespan);
+    bool same =
+        closed == wish->closed && fork_wish_is_met(request->wal, &wish->fork) &&
+        ((inherits && !wish->has_type) || stream_type_is_same(type, wish->type)) &&
+        ((inherits && !wish->lifespan.text[0]) || lifespan_equals(&lifespan, &wish->lifespan));
     return say_resting(request, rests_on, same ? say_standing : say_differs);
 }
 
@@ -177,6 +189,8 @@ static enum progress make(struct request *request, const struct wish *wish)
     size_t count = 0;
     if (strcmp(wish->type, STREAM_TYPE_DEFAULT) != 0)
         updates[count++] = stream_set(STREAM_KEY_TYPE, wish->type);
+    if (lifespan_update(&wish->lifespan, &updates[count]))
+        count++;
     if (wish->load.count > 0)
         updates[count++] = stream_set(STREAM_KEY_MAKING, "");
     else if (wish->closed)
@@ -187,6 +201,7 @@ static enum progress make(struct request *request, const struct wish *wish)
 static enum progress answer_made(struct request *request, const struct wish *wish)
 {
     request->response.note = NULL; /* without its content it is not there for anybody */
+    expiry_expect(&request->api->life.expiry, request->log, &wish->lifespan, api_now_us());
     if (wish->load.count > 0)
         return add_content(request, wish);
     say_made(request);
@@ -202,7 +217,7 @@ enum progress answer_stream_create(struct request *request)
     if (rc == 0)
         return request->made ? answer_made(request, &wish) : answer_standing(request, &wish);
     if (rc == -ENOENT)
-        return make(request, &wish);
+        return wish.fork.source ? make_fork(request, &wish) : make(request, &wish);
     if (rc == -EIDRM)
         say_taken(request);
     else

@@ -362,6 +362,7 @@ static enum progress answer_head(struct request *request)
     stream_add_next(request, &tail);
     if (stream_is_closed(request->wal))
         stream_add_closed(request);
+    stream_add_end(request);
     return request_give_back(request);
 }
 
