@@ -55,7 +55,7 @@ void response_text(struct response *response, unsigned status, const char *conte
     response->body = body->data;
     response->body_bytes = body->bytes;
     *body = (struct text){0};
-    response_header_static(response, "Content-Type", content_type);
+    response_header_text(response, "Content-Type", content_type);
 }
 
 void response_clear(struct response *response)

@@ -36,7 +36,7 @@ void response_header_static(struct response *response, const char *name, const c
 /* The same with a value that is copied. */
 void response_header_text(struct response *response, const char *name, const char *value);
 
-/* The bytes become the response's. `content_type` is static text. If `body` ran out of memory the
+/* The bytes become the response's. `content_type` is copied. If `body` ran out of memory the
  * response says so instead. */
 void response_text(struct response *response, unsigned status, const char *content_type,
                    struct text *body);
