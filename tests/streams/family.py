@@ -135,7 +135,7 @@ class Family:
 
     def send(self, operation):
         if self.plant:
-            operation, invented = self.plant.disturb(operation)
+            operation, invented = self.plant.disturb(operation, self.state.get(operation.name))
             if invented:
                 return invented
         target = f"/v1/stream/{operation.name}"

@@ -171,12 +171,18 @@ def producer_verdict(stream, producer):
     return None if number == known[1] + 1 else 409
 
 
-def append_to_closed(stream, operation):
-    if operation.producer and operation.producer == stream.closed_by:
-        return (204,)
-    if operation.close and not operation.items and not operation.producer:
-        return (204,)
-    return (403, 409) if operation.producer else (409,)
+def append_to_closed(state, stream, operation):
+    """A refusal tells the final end. A producer's retry may be known again, whoever closed it."""
+    told = (closed_header(stream),)
+    refused = [Outcome((409,), state, operation.name, told)]
+    if operation.producer is None:
+        close_only = operation.close and not operation.items
+        return [Outcome((204,), state, operation.name, told)] if close_only else refused
+    known = [Outcome((204,), state, None, told)]
+    if operation.producer == stream.closed_by:
+        return known
+    verdict = producer_verdict(stream, operation.producer)
+    return refused + (known if verdict == 204 else [Outcome((403,), state)] if verdict == 403 else [])
 
 
 def append(state, stream, operation, sent, answered):
@@ -187,7 +193,7 @@ def append(state, stream, operation, sent, answered):
         return [Outcome((410,), state)]
     # Which refusals renew a TTL is nowhere said; those streams only get what is accepted.
     if stream.closed:
-        return [Outcome(append_to_closed(stream, operation), state, name, (closed_header(stream),))]
+        return append_to_closed(state, stream, operation)
     if operation.items and operation.type != stream.type:
         return [Outcome((409,), state)]
     if operation.producer:

@@ -5,17 +5,16 @@ it would have heard of one that was carried out."""
 
 from dataclasses import replace
 
-from oracle import Answer
+from oracle import Answer, producer_verdict
 
 # The name, and words of the violation one of which has to be in it.
 PLANTS = {
-    "lost append": ("in place of",),
-    "undead": ("200 in place of 404", "204 in place of 404", "409 in place of 201",
-               "200 in place of 201", "409 in place of 404"),
+    "lost append": ("its content is", "its end is"),
+    "undead": ("in place of 404", "in place of 410", "in place of 201"),
     "unclosed": ("stream-closed: None in place of true", "in place of 409"),
     "double": ("its content is", "its end is"),
-    "forgotten seq": ("204 in place of 409", "200 in place of 409"),
-    "old bytes": ("its content is", "its end is", "in place of"),
+    "forgotten seq": ("204 in place of 409",),
+    "old bytes": ("its content is", "in place of"),
     "short fork": ("its content is", "its end is", "stream-next-offset"),
     "no ttl": ("stream-ttl: None", "409 in place of 200"),
     "changed": ("its content is",),
@@ -34,14 +33,15 @@ class Plant:
     def __init__(self, name):
         self.name = name
         self.function = getattr(self, name.replace(" ", "_"), None)
-        self.wait = 5  # occasions that are let pass
+        self.wait = 2  # occasions that are let pass
         self.gone = None
 
-    def disturb(self, operation):
-        """The request that is sent in its place, and the answer that is invented in place of one."""
+    def disturb(self, operation, stream):
+        """The request that is sent in its place, and the answer that is invented in place of one.
+        `stream` is what its name holds, as far as is known."""
         if self.function is None:
             return operation, None
-        return self.function(operation)
+        return self.function(operation, stream)
 
     def disturb_content(self, content):
         if self.name != "changed" or not isinstance(content, bytes) or not content or self.is_early():
@@ -53,55 +53,55 @@ class Plant:
         return self.wait >= 0
 
     @staticmethod
-    def is_plain(operation):
-        return operation.kind == "append" and not operation.producer and operation.seq is None
+    def is_accepted(operation, stream):
+        """A plain append, or a close, that nothing speaks against."""
+        return (operation.kind == "append" and stream and not stream.deleted and not stream.closed and
+                not operation.producer and operation.seq is None and
+                operation.type in (None, stream.type))
 
-    def lost_append(self, operation):
-        if self.is_plain(operation) and not operation.close and not self.is_early():
+    def lost_append(self, operation, stream):
+        if self.is_accepted(operation, stream) and not operation.close and not self.is_early():
             return operation, invented(204, operation)
         return operation, None
 
-    def undead(self, operation):
-        if operation.kind == "delete" and not self.is_early():
+    def undead(self, operation, stream):
+        if operation.kind == "delete" and stream and not stream.deleted and not self.is_early():
             return operation, invented(204, operation)
         return operation, None
 
-    def unclosed(self, operation):
-        if operation.kind == "append" and operation.close and not operation.producer and (
-                not self.is_early()):
-            return replace(operation, close=False) if operation.items else operation, (
-                None if operation.items else invented(204, operation))
-        return operation, None
+    def unclosed(self, operation, stream):
+        if not (self.is_accepted(operation, stream) and operation.close) or operation.items:
+            return operation, None
+        return operation, invented(204, operation)
 
-    def double(self, operation):
-        """What a producer sends is taken without its number, so its retry is taken as well."""
-        if operation.kind == "append" and operation.producer and operation.items and (
-                operation.producer == self.gone):
+    def double(self, operation, stream):
+        """A producer's retry is taken as if it was none."""
+        if operation.kind == "append" and operation.producer and stream and not stream.closed and (
+                producer_verdict(stream, operation.producer) == 204):
             return replace(operation, producer=None), None
-        if operation.kind == "append" and operation.producer:
-            self.gone = operation.producer
         return operation, None
 
-    def forgotten_seq(self, operation):
+    def forgotten_seq(self, operation, _stream):
         if operation.kind == "append" and operation.seq is not None:
             return replace(operation, seq=None), None
         return operation, None
 
-    def old_bytes(self, operation):
+    def old_bytes(self, operation, stream):
         """A stream that is deleted and made again stays what it was."""
-        if operation.kind == "delete" and self.gone is None and not self.is_early():
+        if operation.kind == "delete" and stream and not stream.deleted and stream.content and (
+                self.gone is None and not self.is_early()):
             self.gone = operation.name
             return operation, invented(204, operation)
         if operation.kind == "create" and operation.name == self.gone:
             return operation, invented(201, operation)
         return operation, None
 
-    def short_fork(self, operation):
+    def short_fork(self, operation, _stream):
         if operation.kind == "fork" and not self.is_early():
             return replace(operation, mark=("0000000000000000_0000000000000000", 0), sub=0), None
         return operation, None
 
-    def no_ttl(self, operation):
+    def no_ttl(self, operation, _stream):
         if operation.kind == "create" and operation.ttl:
             return replace(operation, ttl=None), None
         return operation, None
