@@ -45,7 +45,7 @@ def write(board, port, name, writer, seed):
     while number < share and not board.failures:
         count = min(choose.randint(1, 3), share - number)
         made = [message(writer, number + i, choose.randint(0, 200)) for i in range(count)]
-        lines = [json.dumps(each) for each in made]
+        lines = [json.dumps(each, ensure_ascii=False) for each in made]
         body = f"[{','.join(lines)}]" if name == "json" else "".join(line + "\r\n" for line in lines)
         status, _, _ = connection.exchange("POST", f"/v1/stream/{name}",
                                            {"Content-Type": TYPES[name]}, body.encode())
