@@ -1,8 +1,8 @@
 // client.mjs URL: the protocol's own client, unmodified, while client.py kills and restarts the server.
 //
 // One producer sends numbered messages without a pause; one reader follows by SSE, one by long
-// polling. client.py says "enough" on standard input, then the producer closes the stream and everybody has to
-// have seen each message once, in order. The client's producer leaves connections that fail to the
+// polling. client.py says "enough" on standard input, then the producer closes the stream and everybody
+// has to have seen each message once, in order. The client's producer leaves connections that fail to the
 // fetch() it is given: the one here sends the same request again, which is what producers' numbers are
 // for.
 import { DurableStream, IdempotentProducer, stream } from "@durable-streams/client"
@@ -16,7 +16,7 @@ const reasonOf = (error) => error?.cause?.code ?? error?.message ?? String(error
 let enough = false
 createInterface({ input: process.stdin }).on("line", () => (enough = true))
 
-const seen = { sent: 0, again: 0, resumed: 0 }
+const seen = { sent: 0, again: 0, reconnected: 0 }
 
 async function persistentFetch(target, init) {
   for (;;) {
@@ -49,6 +49,16 @@ async function produce() {
   await producer.close(JSON.stringify({ n: seen.sent++, text: "the last" }))
 }
 
+// Followers reconnect by themselves, with the client's own patience.
+async function countingFetch(target, init) {
+  try {
+    return await fetch(target, init)
+  } catch (error) {
+    seen.reconnected++
+    throw error
+  }
+}
+
 // Goes on behind the last batch it has been given, as an application does that keeps its place. A
 // response says that it is closed when the last batch has come, which may be before it was handed out.
 async function follow(live) {
@@ -59,7 +69,7 @@ async function follow(live) {
   for (;;) {
     const mine = ++session
     try {
-      const response = await stream({ url, offset, live, backoffOptions })
+      const response = await stream({ url, offset, live, backoffOptions, fetch: countingFetch })
       response.subscribeJson((batch) => {
         if (mine !== session) return
         numbers.push(...batch.items.map((item) => item.n))
@@ -69,7 +79,6 @@ async function follow(live) {
       for (let i = 0; i < 200 && offset !== response.offset; i++) await sleep(10)
       if (response.streamClosed) return numbers
     } catch (error) {
-      seen.resumed++
       console.log(`${live}: ${reasonOf(error)}, going on at ${offset}`)
       session++
       await sleep(20)
@@ -92,5 +101,5 @@ check("sse", bySse)
 check("long-poll", byLongPoll)
 const head = await DurableStream.head({ url })
 if (!head.streamClosed) throw new Error("the stream is not closed")
-console.log(`event=done messages=${seen.sent} requests_again=${seen.again} resumed=${seen.resumed}`)
+console.log(`event=done messages=${seen.sent} requests_again=${seen.again} connections_lost=${seen.reconnected}`)
 process.exit(0)
