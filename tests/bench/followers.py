@@ -240,8 +240,8 @@ def main():
         sys.exit("there is no wrk; apt-get install wrk")
     if files_raise() < options.followers + options.logs + options.clients + SPARE_FILES:
         sys.exit("the limit of open files (ulimit -Hn) is too low for so many")
-    with program_of(options.wald, options.backend, options.dir, "--connections-max",
-                    str(options.followers + options.clients + SPARE_FILES)) as program, \
+    with program_of(options.wald, options.backend, options.dir, "--connections-max", "1000",
+                    "--followers-max", str(options.followers + SPARE_FILES)) as program, \
             tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(POST_SCRIPT % options.bytes)
         script.flush()
