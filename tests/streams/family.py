@@ -12,6 +12,10 @@ from program import Failure
 
 PATIENCE_S = 30
 CONTENT_MAX = 30000
+# One family in eight has streams that take a while to be copied for a fork.
+LARGE_CONTENT_MAX = 6000000
+PADS = (0, 0, 7, 60, 900)
+LARGE_PADS = (0, 900, 100000, 300000)
 TYPES = ("text/plain", "application/octet-stream", "application/json")
 LONG_TTL_S = 5000
 HISTORY = 25
@@ -92,6 +96,7 @@ class Family:
     def __init__(self, number, seed):
         self.number = number
         self.random = random.Random(f"{seed}.{number}")
+        self.large = number % 8 == 0
         self.names = [f"f{number}-{letter}" for letter in "abcd"]
         self.expiring = f"f{number}-t"
         self.oracle = Oracle()
@@ -182,7 +187,7 @@ class Family:
         made = []
         for i in range(self.random.randint(low, high)):
             tag = f"f{self.number}.{self.operations}.{i}"
-            pad = "x" * self.random.choice((0, 0, 7, 60, 900))
+            pad = "x" * self.random.choice(LARGE_PADS if self.large else PADS)
             if media_type == "application/json":
                 made.append(json.dumps({"id": tag, "pad": pad}, sort_keys=True).encode())
             else:
@@ -199,10 +204,13 @@ class Family:
             return self.choose_absent(name)
         if stream.deleted:
             return self.choose_deleted(name)
-        if len(stream.content) > CONTENT_MAX or len(stream.marks) > 40 or (
-                stream.closed and self.random.random() < 0.3):
+        if self.is_long(stream) or (stream.closed and self.random.random() < 0.3):
             return Operation("delete", name)
         return self.choose_present(name, stream)
+
+    def is_long(self, stream):
+        size = sum(map(len, stream.content)) if stream.is_json else len(stream.content)
+        return size > (LARGE_CONTENT_MAX if self.large else CONTENT_MAX) or len(stream.marks) > 40
 
     def choose_any(self, name, media_type):
         kind = self.random.choice(("head", "get", "create", "append", "delete"))

@@ -14,7 +14,7 @@ PLANTS = {
     "unclosed": ("stream-closed: None in place of true", "in place of 409"),
     "double": ("its content is", "its end is"),
     "forgotten seq": ("204 in place of 409",),
-    "old bytes": ("its content is", "in place of"),
+    "old bytes": ("its content is",),
     "short fork": ("its content is", "its end is", "stream-next-offset"),
     "no ttl": ("stream-ttl: None", "409 in place of 200"),
     "changed": ("its content is",),
@@ -87,14 +87,16 @@ class Plant:
         return operation, None
 
     def old_bytes(self, operation, stream):
-        """A stream that is deleted and made again stays what it was."""
-        if operation.kind == "delete" and stream and not stream.deleted and stream.content and (
-                self.gone is None and not self.is_early()):
-            self.gone = operation.name
-            return operation, invented(204, operation)
-        if operation.kind == "create" and operation.name == self.gone:
-            return operation, invented(201, operation)
-        return operation, None
+        """A stream that is made again begins with what it was before."""
+        if operation.kind == "delete" and stream and not stream.deleted and stream.content:
+            self.gone = (operation.name, stream)
+        if operation.kind != "create" or stream or not self.gone:
+            return operation, None
+        name, old = self.gone
+        if name != operation.name or old.type != operation.type:
+            return operation, None
+        content = old.content if old.is_json else (old.content,)
+        return replace(operation, items=content + operation.items), None
 
     def short_fork(self, operation, _stream):
         if operation.kind == "fork" and not self.is_early():
