@@ -66,6 +66,7 @@ static enum progress call(struct request *request, int open_error)
 }
 
 static enum progress call_with_log(struct request *request, bool may_open);
+static void life_has_done(struct life_waiter *waiter, int status);
 
 static enum progress go_on_opened(struct request *request)
 {
@@ -84,6 +85,7 @@ static enum progress go_on_opened(struct request *request)
 static int error_of(struct request *request, enum lifetime lifetime, struct wal_token rests_on)
 {
     request->is_dead = lifetime != LIFETIME_LIVING;
+    request->has_ended = lifetime == LIFETIME_ENDED;
     if (lifetime == LIFETIME_LIVING)
         return 0;
     if (lifetime != LIFETIME_SOFT_DELETED)
@@ -109,16 +111,50 @@ static int check_life(struct request *request)
     return rc;
 }
 
+static enum progress go_on_ended(struct request *request)
+{
+    int status = request->log_waiter.status;
+    request->api->logs_waiting--;
+    if (status == -EEXIST || status == -EIDRM)
+        return call_with_log(request, true);
+    return call(request, -ENOENT);
+}
+
+/*
+ * A log that has ended by itself would live a full TTL again after a restart. So nobody hears that it
+ * is gone before it is; but if it cannot be removed, it has ended all the same. Who makes a log of that
+ * name clears it anyway.
+ */
+static bool has_to_go(struct request *request)
+{
+    if (!request->has_ended || request->route->unopened || request->has_waited_for_end)
+        return false;
+    request->has_waited_for_end = true;
+    return true;
+}
+
+static enum progress remove_ended(struct request *request)
+{
+    begin_waiting(request, go_on_ended);
+    request->life_waiter.done = life_has_done;
+    return wait_for_store(request, life_clear(request->api, request->log, &request->life_waiter));
+}
+
 /* With `may_open` a log that is not open is opened first. */
 static enum progress call_with_log(struct request *request, bool may_open)
 {
     struct store *store = request->api->config.store;
     request->is_dead = false;
+    request->has_ended = false;
     if (!request->log)
         return call(request, 0);
     int rc = store_get_open(store, request->log, &request->held);
+    if (rc == 0)
+        rc = check_life(request);
+    if (has_to_go(request))
+        return remove_ended(request);
     if (rc != -EAGAIN)
-        return call(request, rc < 0 ? rc : check_life(request));
+        return call(request, rc);
     if (!may_open)
         return call(request, -ENOENT);
     begin_waiting(request, go_on_opened);

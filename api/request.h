@@ -104,11 +104,12 @@ struct request {
     /* The log of the path, while the handler begins: see request_get_log(). */
     struct wal *held;
     int open_error;
-    bool made;    /* by this request */
+    bool made;        /* by this request */
     unsigned makings; /* tried */
-    bool is_dead; /* there is one that is none for clients: making it clears the name first */
-    bool is_kept; /* … and it keeps its name, since it has forks */
-    bool is_free; /* nothing is under the name, as far as could be seen */
+    bool is_dead;     /* there is one that is none for clients: making it clears the name first */
+    bool has_ended, has_waited_for_end; /* by itself; and it is being removed, or was */
+    bool is_kept;                       /* … and it keeps its name, since it has forks */
+    bool is_free;                       /* nothing is under the name, as far as could be seen */
     bool is_making;
     struct making making;
 
