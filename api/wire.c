@@ -286,6 +286,8 @@ struct wire_traffic wire_traffic;
 static struct {
     struct wire wire;
     bool open, given_away;
+    const char *instead; /* NULL: the library sends its own bytes */
+    size_t instead_bytes;
 } * wires;
 static size_t wire_count;
 
@@ -304,6 +306,7 @@ int wire_open(int fd)
     wires[fd].wire = (struct wire){0};
     wires[fd].open = true;
     wires[fd].given_away = false;
+    wires[fd].instead = NULL;
     return 0;
 }
 
@@ -322,6 +325,13 @@ void wire_give_away(int fd)
 {
     must(wire_of(fd));
     wires[fd].given_away = true;
+}
+
+void wire_send_instead(int fd, const void *bytes, size_t count)
+{
+    must(wire_of(fd));
+    wires[fd].instead = bytes;
+    wires[fd].instead_bytes = count;
 }
 
 /* In place of the C library's, for all callers. */
@@ -379,9 +389,29 @@ ssize_t recv(int fd, void *bytes, size_t count, int flags)
     return (ssize_t)kept;
 }
 
-/* Likewise: only counted. */
+/* Returns `count`, as if that many bytes of the caller's had been sent, once all have been that go in
+ * their place. */
+static ssize_t send_instead(int fd, size_t count)
+{
+    ssize_t sent = sendto(fd, wires[fd].instead, wires[fd].instead_bytes,
+                          MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
+    if (sent < 0)
+        return sent;
+    wires[fd].instead += sent;
+    wires[fd].instead_bytes -= (size_t)sent;
+    if (wires[fd].instead_bytes > 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    wires[fd].instead = NULL;
+    wire_traffic.sent++;
+    return (ssize_t)count;
+}
+
 ssize_t send(int fd, const void *bytes, size_t count, int flags)
 {
+    if (wire_of(fd) && wires[fd].instead)
+        return send_instead(fd, count);
     ssize_t sent = sendto(fd, bytes, count, flags, NULL, 0);
     wire_traffic.sent += sent >= 0 && (size_t)sent == count;
     return sent;
@@ -392,6 +422,8 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     size_t count = 0;
     for (size_t i = 0; i < message->msg_iovlen; i++)
         count += message->msg_iov[i].iov_len;
+    if (wire_of(fd) && wires[fd].instead)
+        return send_instead(fd, count);
     ssize_t sent = syscall(SYS_sendmsg, fd, message, flags);
     wire_traffic.sent += sent >= 0 && (size_t)sent == count;
     return sent;

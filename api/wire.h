@@ -72,6 +72,11 @@ void wire_close(int fd); /* before the descriptor is used again */
  * shutdown(), which does nothing from here on until wire_close(). */
 void wire_give_away(int fd);
 
+/* What the library sends next on this descriptor does not go out: these bytes do, in its place, and stay
+ * where they are until they have. It is told that its own have been sent once they have. `bytes` NULL:
+ * no longer so. */
+void wire_send_instead(int fd, const void *bytes, size_t count);
+
 /* What there has been since the caller set it to zero: calls of recv() that took all they had room
  * for, and of send() and sendmsg() that were rid of all they had. */
 struct wire_traffic {
