@@ -184,16 +184,40 @@ void request_end_making(struct request *request)
     request->is_making = false;
 }
 
+/* Its life begins when it is made, whether or not whoever asked for it is still there: others may have
+ * used it before that one has its turn. */
+static void store_has_made(struct store_log_waiter *waiter)
+{
+    struct request *request = container_of(waiter, struct request, log_waiter);
+    struct lifespan lifespan;
+    if (waiter->status == 0) {
+        lifespan_of(waiter->wal, &lifespan);
+        expiry_expect(&request->api->life.expiry, request->log, &lifespan, api_now_us());
+    }
+    store_has_done(waiter);
+}
+
+/* Not if it has been deleted since then, nor if there is another one by now. */
+static bool is_there(struct request *request, const struct wal *made)
+{
+    struct store *store = request->api->config.store;
+    struct wal *wal;
+    if (!made || store_get_open(store, request->log, &wal) < 0)
+        return false;
+    store_put(store, wal);
+    return wal == made;
+}
+
 static enum progress go_on_made(struct request *request)
 {
     struct wal *wal = TAKE(request->log_waiter.wal);
     int status = request->log_waiter.status;
     request->api->logs_waiting--;
-    request->made = status == 0;
+    request->made = is_there(request, wal);
     if (status < 0 && status != -EEXIST)
         return call(request, status);
     /* Made by somebody else: it is opened, unless it has been deleted again by then, and so on. */
-    bool give_up = request->makings++ == MAKINGS_MAX;
+    bool give_up = !request->made && request->makings++ == MAKINGS_MAX;
     enum progress progress = give_up
                                  ? call(request, -EAGAIN)
                                  : call_with_log(request, status < 0 || !request->route->unopened);
@@ -239,6 +263,7 @@ enum progress request_make_log(struct request *request, const struct wal_state_u
         life_making_begin(request->api, &request->making, request->log);
     request->is_making = true;
     begin_waiting(request, go_on_made);
+    request->log_waiter.done = store_has_made;
     return wait_for_store(request, store_create_async(request->api->config.store, request->log,
                                                       updates, count, &request->log_waiter));
 }

@@ -201,7 +201,6 @@ static enum progress make(struct request *request, const struct wish *wish)
 static enum progress answer_made(struct request *request, const struct wish *wish)
 {
     request->response.note = NULL; /* without its content it is not there for anybody */
-    expiry_expect(&request->api->life.expiry, request->log, &wish->lifespan, api_now_us());
     if (wish->load.count > 0)
         return add_content(request, wish);
     say_made(request);

@@ -674,6 +674,58 @@ static void a_source_that_ends_goes_with_its_last_fork(void **state)
     world_close();
 }
 
+/* ---- requests that meet each other ---- */
+
+static void pass_until_resumed(struct call *call)
+{
+    for (int i = 0; !call->resumed; i++) {
+        assert_true(i < PASSES_MAX);
+        pass();
+    }
+}
+
+/* As the transport does when it finds that the client has gone. */
+static void abandon(struct call *call)
+{
+    assert_true(call->resumed);
+    request_abandon(&call->request);
+    request_close(&call->request);
+}
+
+/* Between the news that a log has been made and the turn of whoever asked for it, others may have
+ * deleted it and made one of their own: that is not the one that was made. */
+static void what_was_made_for_others_keeps_its_end(void **state)
+{
+    struct call call;
+    begin_world(1);
+    start(&call, "PUT", STREAM("a"), HEADERS(TEXT, "Stream-TTL: 1"), NULL, 0);
+    pass_until_resumed(&call);
+    expect(204, "DELETE", STREAM("a"), NULL, NULL);
+    expect(201, "PUT", STREAM("a"), HEADERS(TEXT, "Stream-TTL: 3600"), "kept");
+    assert_int_equal(finish(&call), 409);
+    request_close(&call.request);
+    nap(1100);
+    expect_content(STREAM("a"), "kept");
+    tidy();
+    expect_names("a ");
+    world_close();
+}
+
+/* Who asked for the log is gone, but others have used it. */
+static void what_was_made_for_nobody_lives_its_time(void **state)
+{
+    struct call call;
+    begin_world(1);
+    nap(1100);
+    start(&call, "PUT", STREAM("a"), HEADERS(TEXT, "Stream-TTL: 1"), NULL, 0);
+    pass_until_resumed(&call);
+    expect(204, "POST", STREAM("a"), HEADERS(TEXT), "kept");
+    abandon(&call);
+    drain();
+    expect_content(STREAM("a"), "kept");
+    world_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -697,6 +749,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_ended_before_the_start_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_source_that_ends_goes_with_its_last_fork, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_was_made_for_others_keeps_its_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_made_for_nobody_lives_its_time, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
