@@ -6,6 +6,7 @@
  * So what the store says then is what counts, and if need be it is all done once more.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "api/errors.h"
 #include "api/request.h"
@@ -336,6 +337,8 @@ enum progress request_delete_log(struct request *request, void (*finish)(struct 
 void request_abandon(struct request *request)
 {
     if (!request->go_on) {
+        /* What nobody hears is made all the same, and the head of the request may be gone already. */
+        memset(request->facts.headers, 0, sizeof(request->facts.headers));
         request->finish(request);
         return;
     }

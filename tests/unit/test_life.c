@@ -726,6 +726,22 @@ static void what_was_made_for_nobody_lives_its_time(void **state)
     world_close();
 }
 
+/* A connection that is gone has taken the head of its request along. */
+static void what_nobody_hears_is_not_made_of_the_head(void **state)
+{
+    struct call call;
+    begin_world(1);
+    start(&call, "PUT", STREAM("a"), HEADERS(TEXT), "kept", 4);
+    pass_until_resumed(&call);
+    assert_false(step(&call)); /* the content is on its way */
+    pass_until_resumed(&call);
+    call.request.facts.headers[HTTP_HOST] = (const char *)1;
+    abandon(&call);
+    drain();
+    expect_content(STREAM("a"), "kept");
+    world_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -751,6 +767,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(what_was_made_for_others_keeps_its_end, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_made_for_nobody_lives_its_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_nobody_hears_is_not_made_of_the_head, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
