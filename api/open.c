@@ -55,7 +55,8 @@ static enum progress call(struct request *request, int open_error)
 {
     enum progress progress = PROGRESS_ANSWERED;
     request->open_error = open_error;
-    if (request->made) /* what is refused from here on has changed that much */
+    /* What is refused from here on has changed that much; but what is not finished is none. */
+    if (request->made && !stream_has(request->held, STREAM_NEWEST, STREAM_KEY_MAKING, NULL))
         request->response.note = " But the log was made for this request, and stays.";
     if (request->route->changes && request->api->draining) /* since its head was there */
         response_problem(&request->response, PROBLEM_STOPPING, NULL);

@@ -742,6 +742,23 @@ static void what_nobody_hears_is_not_made_of_the_head(void **state)
     world_close();
 }
 
+/* What is refused leaves nothing, and says nothing else. */
+static void a_stop_does_not_say_that_a_part_stays(void **state)
+{
+    struct call call;
+    begin_world(1);
+    start(&call, "PUT", STREAM("a"), HEADERS(TEXT), "content", 7);
+    pass_until_resumed(&call);
+    api_drain(world.api);
+    assert_int_equal(finish(&call), 503);
+    assert_null(memmem(call.request.response.body, call.request.response.body_bytes, "stays", 5));
+    request_close(&call.request);
+    world_close();
+    world_open();
+    expect(404, "GET", STREAM("a"), NULL, NULL);
+    world_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -768,6 +785,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_made_for_others_keeps_its_end, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_made_for_nobody_lives_its_time, setup, teardown),
         cmocka_unit_test_setup_teardown(what_nobody_hears_is_not_made_of_the_head, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stop_does_not_say_that_a_part_stays, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
