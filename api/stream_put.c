@@ -158,12 +158,21 @@ static enum progress answer_standing(struct request *request, const struct wish 
     return say_resting(request, rests_on, same ? say_standing : say_differs);
 }
 
+/* What was made of it goes again: it is there for nobody, and takes space on a disk that is full. */
+static void leave_unfinished(struct request *request)
+{
+    request_end_making(request);
+    life_tidy(request->api, request->log);
+}
+
 static void finish_made(struct request *request)
 {
-    if (request->status == 0)
+    if (request->status == 0) {
         say_made(request);
-    else
+    } else {
         request_fail(request, WHEN_COMMITTED, request->status);
+        leave_unfinished(request);
+    }
     request_waited(request);
 }
 
@@ -178,8 +187,10 @@ static enum progress add_content(struct request *request, const struct wish *wis
     request_wait(request, finish_made);
     int rc = wal_append(request->wal, wish->load.records, wish->load.count, &options,
                         &request->handler, NULL);
-    if (rc < 0)
+    if (rc < 0) {
+        leave_unfinished(request);
         request_wait_refused(request, rc);
+    }
     return PROGRESS_WAITING;
 }
 

@@ -759,6 +759,21 @@ static void a_stop_does_not_say_that_a_part_stays(void **state)
     world_close();
 }
 
+static void a_stream_without_room_for_its_content_goes(void **state)
+{
+    struct call call;
+    begin_world(1);
+    memset(record, 'x', RECORD_BYTES);
+    start(&call, "PUT", STREAM("a"), HEADERS(TEXT), record, RECORD_BYTES);
+    pass_until_resumed(&call);
+    sim_options_of(world.disk)->capacity_blocks = sim_used_blocks(world.disk);
+    assert_int_equal(finish(&call), 507);
+    request_close(&call.request);
+    drain();
+    expect_names("");
+    world_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -786,6 +801,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_made_for_nobody_lives_its_time, setup, teardown),
         cmocka_unit_test_setup_teardown(what_nobody_hears_is_not_made_of_the_head, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stop_does_not_say_that_a_part_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stream_without_room_for_its_content_goes, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
