@@ -80,19 +80,32 @@ static const char *durability_of(const struct settings *settings)
     return settings->floor_committed ? DURABILITY_COMMITTED : "none";
 }
 
-/* The log stands already: that is fine if it is what the client wants. */
-static void answer_standing(struct request *request, struct wal *wal, const struct settings *wanted)
+static void say_standing(struct request *request)
+{
+    describe(request, request->wal, 200);
+}
+
+static void say_differs(struct request *request)
 {
     struct settings settings;
-    settings_get(wal, &settings);
-    if (settings.floor_committed == wanted->floor_committed) {
-        describe(request, wal, 200);
-        return;
-    }
+    settings_get(request->wal, &settings);
+    const struct settings wanted = {.floor_committed = !settings.floor_committed};
     response_problem(&request->response, PROBLEM_CONFLICT,
                      "The log stands, with \"durability\":\"%s\" where this request wants \"%s\". "
                      "Settings do not change: use the log as it is, or make one of another name.",
-                     durability_of(&settings), durability_of(wanted));
+                     durability_of(&settings), durability_of(&wanted));
+}
+
+/* The log stands already: that is fine if it is what the client wants. The first content of a stream
+ * may still be in flight, and if it is refused there has been no log. */
+static enum progress answer_standing(struct request *request, const struct settings *wanted)
+{
+    struct settings settings;
+    struct wal_token rests_on = {0};
+    (void)stream_has(request->wal, STREAM_NEWEST, STREAM_KEY_MAKING, &rests_on);
+    settings_get(request->wal, &settings);
+    bool same = settings.floor_committed == wanted->floor_committed;
+    return say_resting(request, rests_on, same ? say_standing : say_differs);
 }
 
 /* Suspended until the log is durable; answer_log_create() is called again then. */
@@ -103,34 +116,30 @@ static enum progress make(struct request *request, const struct settings *settin
     return request_make_log(request, &update, count);
 }
 
-static void answer_made(struct request *request, struct wal *wal)
+static enum progress answer_made(struct request *request)
 {
-    describe(request, wal, 201);
+    describe(request, request->wal, 201);
     if (request->response.status != 201) {
         /* No memory to describe it, but it has been made: that much has to be true. */
         response_clear(&request->response);
         request->response.status = 201;
     }
     response_header(&request->response, "Location", "/logs/%s", request->log);
+    return request_give_back(request);
 }
 
 enum progress answer_log_create(struct request *request)
 {
-    CLEANUP(held_log_done) struct held_log held = {request->api->config.store, NULL};
     struct settings wanted = {0};
     char advice[JSON_ADVICE_BYTES];
     if (!json_read_settings(request->body, request->body_bytes, &wanted, advice)) {
         response_problem(&request->response, PROBLEM_BAD_SETTINGS, "%s", advice);
         return PROGRESS_ANSWERED;
     }
-    int rc = request_get_log(request, &held.wal);
+    int rc = request_get_log(request, &request->wal);
     if (rc == -ENOENT)
         return make(request, &wanted);
     if (rc < 0)
         return request_fail(request, WHEN_OPENING, rc);
-    if (request->made)
-        answer_made(request, held.wal);
-    else
-        answer_standing(request, held.wal, &wanted);
-    return PROGRESS_ANSWERED;
+    return request->made ? answer_made(request) : answer_standing(request, &wanted);
 }

@@ -774,6 +774,27 @@ static void a_stream_without_room_for_its_content_goes(void **state)
     world_close();
 }
 
+/* Whoever asks for a stream hears of it when its content is durable, and not before. */
+static void a_stream_whose_content_is_in_flight_is_not_told_of(void **state)
+{
+    for (unsigned full = 0; full < 2; full++) {
+        struct call call, other;
+        begin_world(1);
+        memset(record, 'x', RECORD_BYTES);
+        start(&call, "PUT", STREAM("a"), HEADERS(TEXT), record, RECORD_BYTES);
+        pass_until_resumed(&call);
+        if (full)
+            sim_options_of(world.disk)->capacity_blocks = sim_used_blocks(world.disk);
+        assert_false(step(&call));
+        start(&other, "PUT", "/logs/a", NULL, NULL, 0);
+        assert_int_equal(finish(&other), full ? 507 : 200);
+        assert_int_equal(finish(&call), full ? 507 : 201);
+        request_close(&other.request);
+        request_close(&call.request);
+        world_close();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -802,6 +823,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_nobody_hears_is_not_made_of_the_head, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stop_does_not_say_that_a_part_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stream_without_room_for_its_content_goes, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_stream_whose_content_is_in_flight_is_not_told_of, setup,
                                         teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
