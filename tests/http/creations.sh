@@ -56,7 +56,11 @@ for i in 1 77 $logs; do
     expect_body hello
 done
 
-syncs_before=0
+# What is deleted is opened first, two at a time, since it might have forks: that done, deletions share
+# their syncs as well.
+all 200 made- $logs
+expect 200 "$url/stats"
+syncs_before=$(member name_syncs)
 all 204 made- $logs -X DELETE
 shared logs_deleted
 kill -KILL "$server_pid"
