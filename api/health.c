@@ -6,7 +6,7 @@
  *
  * Ready is what a load balancer wants to know. Whether the disk takes writes is known from the last
  * durable write, of a commit or of a probe. If that is older than FRESH_US the request waits for a
- * probe: one small write by the store's worker, which everybody who asks meanwhile shares. A disk
+ * probe: one small write by a worker of the store, which everybody who asks meanwhile shares. A disk
  * that hangs does not come back with it, so who asks after HANGING_US is told that at once.
  */
 #include <inttypes.h>

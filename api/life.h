@@ -6,7 +6,7 @@
  *   s:deleted  there: deleted by a client, or ended by itself, and kept for the forks that it has. Its
  *              name stays taken (410), until the last of them is gone
  *
- * What is dead is removed by errands, which ask the store's worker and never sleep. There is one at a
+ * What is dead is removed by errands, which ask the store's workers and never sleep. There is one at a
  * time for a name, and nothing else deletes by name but a fork that undoes itself: so what an errand
  * has found out about a log still holds for the log that it deletes. Belongs to the loop's thread.
  */

@@ -62,9 +62,9 @@ enum page_form {
     PAGE_FORM_COUNT
 };
 
-/* Which records a request wants, and how. */
 struct follower;
 
+/* Which records a request wants, and how. */
 struct page_query {
     uint64_t begin, limit, bytes_max;
     enum page_form form;
@@ -253,7 +253,7 @@ enum progress answer_stream_delete(struct request *request);
 
 /*
  * The log of a request's path. Before the handler of its route runs, a log that is not open is opened
- * by the store's worker while the request is suspended, so no handler waits for the disk.
+ * by a worker of the store while the request is suspended, so no handler waits for the disk.
  */
 
 /* The log, held by the caller from now on. Asked once each time the handler begins; what it returns

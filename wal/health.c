@@ -1,7 +1,7 @@
 /*
  * Whether the disk takes durable writes: what the last one of the store came to, and a probe where
  * there has been none for a while. The probe writes one block of its own file in the data directory,
- * always the same, so it costs a sync and no space, and runs on the worker: a disk that hangs holds
+ * always the same, so it costs a sync and no space, and runs on a worker: a disk that hangs holds
  * up nobody else.
  */
 #include <errno.h>

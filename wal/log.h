@@ -58,7 +58,7 @@ enum lane {
 /* Work that may block for long, done by a worker of the store (or the committer, if there is none). */
 struct chore {
     enum lane lane;
-    void (*run)(struct chore *chore);  /* on the worker */
+    void (*run)(struct chore *chore);  /* on a worker */
     void (*done)(struct chore *chore); /* then on the committer's thread */
     struct wal *wal;                   /* NULL: the store's */
     struct committer *committer;       /* set by chore_start() */
@@ -175,7 +175,7 @@ struct wal {
     /* Guarded by the committer's lock. */
     struct wal *next_ready;
 
-    /* Committer's thread only (and the worker's, while its chore is busy). */
+    /* Committer's thread only (and a worker's, while its chore is busy). */
     enum phase phase;
     struct segment *active; /* the last of segments */
     struct batch *held;     /* taken from the queue, not durable yet; NULL for marks */
@@ -205,7 +205,7 @@ struct wal {
     struct wal *timer_next, *timer_previous;
 
     struct chore rotate, prepare, sweep;
-    /* Results of chores: written by the worker, read by the committer afterwards. */
+    /* Results of chores: written by a worker, read by the committer afterwards. */
     int rotate_error;
     bool rotate_named; /* the error came when the new segment may already have its name */
     struct segment *rotate_segment;

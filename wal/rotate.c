@@ -267,7 +267,7 @@ static void prepare_done(struct chore *chore)
 
 void rotate_prepare(struct wal *wal)
 {
-    /* First whether the worker is at it: until it has ended, `prepared` is its own. */
+    /* First whether a worker is at it: until it has ended, `prepared` is its own. */
     if (wal->prepare.busy || wal->prepared || wal->prepare_tried ||
         wal->write_position < wal->config.segment_bytes / 2)
         return;
