@@ -8,21 +8,22 @@
  *   target_seen()   the request line is there; nothing has been decoded or cut off yet
  *   serve()         first call: the head is complete, and is judged
  *   serve()         once for each piece of the body
- *   serve()         the body is complete: answered, or suspended and on its way to the disk
- *   serve()         after the resume: the answer, or one more wait: the log that an append wants may
- *                   have to be opened, and made, before the append is on its way
+ *   serve()         the body is complete: answered, or suspended or held, and on its way to the disk
+ *   serve()         when that is decided: the answer, or one more wait: the log that an append wants
+ *                   may have to be opened, and made, before the append is on its way
  *   finished()      the answer is out, or the connection is gone
  *
  * An append is decided by the store's committer, which this thread drives too, and so is a request
  * that waits for one, unless its time runs out first. All that does is to put the exchange on the
- * list `decided`; mhd_run() resumes all of them together. A resume from any other thread would be
- * lost by 0.9.75. Stopping the library while a connection is suspended would abort the process: so
- * the loop does not close before all have been answered.
+ * list `decided`, whose connections mhd_run() resumes all together; or, if the connection is held, to
+ * let serve() answer when the library comes to it. A resume from any other thread would be lost by
+ * 0.9.75. Stopping the library while a connection is suspended would abort the process: so the loop
+ * does not close before all have been answered.
  *
  * The library's own time-out only measures silence, and whoever drips a byte now and then is never
  * cut off by it. So it is off, and each connection has a deadline (deadline.h) for what its client
  * has to do next: the head of a request, its body, taking the answer, the next request. While it
- * waits for us, suspended, it has none. The library has no call to close a connection: we shut its
+ * waits for us, it has none. The library has no call to close a connection: we shut its
  * socket down, the library sees that as any other end, and closes.
  */
 #include "api/mhd.h"
