@@ -26,13 +26,15 @@ form '' application/x-ndjson
 form '*/*' application/x-ndjson
 form 'text/html, */*;q=0.8' application/x-ndjson
 form application/json application/json
-form 'application/json;q=0.9, application/octet-stream;q=0.8, text/event-stream' application/json
+form 'application/json;q=0.9, application/octet-stream;q=0.8, text/html' application/json
 form 'application/*, application/x-ndjson;q=0.1' application/json
 form application/octet-stream application/octet-stream
-for accept in text/event-stream text/html 'application/json;q=0' '*/*;q=0' json; do
+for accept in text/html 'application/json;q=0' '*/*;q=0' json; do
     refused 406 not-acceptable -H "Accept: $accept" "$pages"
 done
-refused 406 not-acceptable -H 'Accept: text/event-stream' "$pages?wait=30s"
+refused 406 not-acceptable -H 'Accept: text/html' "$pages?wait=30s"
+refused 400 bad-parameter -H 'Accept: text/event-stream' "$pages?wait=30s"
+refused 400 bad-parameter -H 'Accept: text/event-stream' "$pages?max_bytes=1"
 
 # One document, also where it is empty.
 expect 200 -H 'Accept: application/json' "$pages?offset=1&limit=2"
@@ -160,7 +162,7 @@ for path in /logs '/logs?prefix=p' /logs/pages /logs/pages/offsets '/logs/pages/
         grep -qi '^content-length: [0-9]' "$work/got" || die "HEAD $path without a length"
     done
 done
-expect 406 -I -H 'Accept: text/event-stream' "$url/logs/pages/records"
+expect 406 -I -H 'Accept: text/html' "$url/logs/pages/records"
 stop
 
 # What did not fit any more costs no memory while clients take what did.
