@@ -581,8 +581,8 @@ bool request_number(struct request *request, const char *name, uint64_t min, uin
     return false;
 }
 
-bool request_duration(struct request *request, const char *name, uint64_t fallback,
-                      uint64_t *ret_us)
+static bool request_duration(struct request *request, const char *name, uint64_t fallback,
+                             uint64_t *ret_us)
 {
     const char *value = target_parameter(&request->target, name);
     *ret_us = fallback;

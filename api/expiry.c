@@ -120,12 +120,13 @@ static bool is_near(int64_t a_ns, int64_t b_ns)
     return a_ns - b_ns <= CLOCK_JUMP_NS && b_ns - a_ns <= CLOCK_JUMP_NS;
 }
 
-void clock_guard_init(struct clock_guard *guard, uint64_t now_us, uint64_t realtime_ns)
+static void clock_guard_init(struct clock_guard *guard, uint64_t now_us, uint64_t realtime_ns)
 {
     *guard = (struct clock_guard){.believed_ns = distance_ns(now_us, realtime_ns)};
 }
 
-bool clock_guard_believes(struct clock_guard *guard, uint64_t now_us, uint64_t realtime_ns)
+/* Whether realtime_ns is to be believed. */
+static bool clock_guard_believes(struct clock_guard *guard, uint64_t now_us, uint64_t realtime_ns)
 {
     int64_t distance = distance_ns(now_us, realtime_ns);
     if (!is_near(distance, guard->believed_ns)) {

@@ -63,10 +63,6 @@ struct clock_guard {
     bool doubts;
 };
 
-void clock_guard_init(struct clock_guard *guard, uint64_t now_us, uint64_t realtime_ns);
-/* Whether realtime_ns is to be believed. */
-bool clock_guard_believes(struct clock_guard *guard, uint64_t now_us, uint64_t realtime_ns);
-
 uint64_t expiry_realtime_ns(void);
 
 /* ---- the table ---- */

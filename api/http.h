@@ -2,9 +2,7 @@
 #ifndef API_HTTP_H
 #define API_HTTP_H
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 enum http_method {
     HTTP_GET,

@@ -1,5 +1,4 @@
 /* Logs as wholes: listing, positions, counters, removal. */
-#include <errno.h>
 
 #include "api/errors.h"
 #include "api/json.h"

@@ -320,11 +320,7 @@ bool request_hold_log(struct request *request, struct held_log *ret_held);
 bool request_number(struct request *request, const char *name, uint64_t min, uint64_t max,
                     uint64_t fallback, uint64_t *ret_number);
 
-/* The same for a duration; without the parameter *ret_us is `fallback`. */
-bool request_duration(struct request *request, const char *name, uint64_t fallback,
-                      uint64_t *ret_us);
-
-/* The same for how long to wait: at most as long as any request may. */
+/* The same for how long to wait, a duration: at most as long as any request may. */
 bool request_patience(struct request *request, const char *name, uint64_t fallback,
                       uint64_t *ret_us);
 

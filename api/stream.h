@@ -16,7 +16,6 @@
 
 #include <stdbool.h>
 
-#include "api/progress.h"
 #include "api/stream_state.h"
 #include "api/stream_token.h"
 

@@ -8,7 +8,6 @@
  * could take for the whole.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "api/errors.h"

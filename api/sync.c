@@ -2,7 +2,6 @@
  * POST /logs/{log}/sync and /trim: both answer with the log's positions once what they ask for is
  * durable.
  */
-#include <errno.h>
 #include <inttypes.h>
 
 #include "api/errors.h"

@@ -1,6 +1,5 @@
 #include "api/watch.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

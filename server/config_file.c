@@ -1,7 +1,6 @@
 /* Files of settings: the only file that knows libinih. */
 #include <errno.h>
 #include <ini.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "server/config.h"

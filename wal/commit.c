@@ -13,7 +13,6 @@
  *                                   dropped the data and call the next sync a success
  */
 #include <errno.h>
-#include <string.h>
 
 #include "wal/log.h"
 

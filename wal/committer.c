@@ -5,7 +5,6 @@
  * chores and open handles; what happens to one log is in commit.c.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 

@@ -6,7 +6,6 @@
 #ifndef WAL_INDEX_H
 #define WAL_INDEX_H
 
-#include <stddef.h>
 #include <stdint.h>
 
 #define INDEX_SPACING_BYTES (64u << 10)

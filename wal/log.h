@@ -371,8 +371,6 @@ struct batch *batch_new(void);
 void batch_free(struct buffer_pool *pool, struct batch *batch);
 /* Whether a batch delay has nothing more to wait for. */
 bool log_first_batch_is_full_locked(const struct wal *wal);
-/* The status that a ticket has; the caller holds the lock. -EINPROGRESS: not decided. */
-int log_ticket_status_locked(const struct wal *wal, uint64_t ticket);
 /* Adds a segment at the end; the caller holds the lock or is alone. Errors: -ENOMEM. */
 int log_add_segment_locked(struct wal *wal, struct segment *segment);
 struct segment *segment_new(void);

@@ -11,7 +11,6 @@
  * under the store's lock.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "wal/log.h"

@@ -8,7 +8,6 @@
  * which recovery removes, and the log goes on in the old segment.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "wal/log.h"

@@ -8,7 +8,6 @@
 #define WAL_STATE_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 struct state_entry;

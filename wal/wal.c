@@ -555,7 +555,8 @@ bool wal_error_is_refusal(int error)
     }
 }
 
-int log_ticket_status_locked(const struct wal *wal, uint64_t ticket)
+/* The status that a ticket has; the caller holds the lock. -EINPROGRESS: not decided. */
+static int ticket_status_locked(const struct wal *wal, uint64_t ticket)
 {
     if (ticket > wal->decided_ticket)
         return wal->failed ? wal->failed : -EINPROGRESS;
@@ -578,7 +579,7 @@ int log_ticket_status_locked(const struct wal *wal, uint64_t ticket)
 int wal_poll(struct wal *wal, struct wal_token token)
 {
     pthread_mutex_lock(&wal->lock);
-    int status = log_ticket_status_locked(wal, token.ticket);
+    int status = ticket_status_locked(wal, token.ticket);
     pthread_mutex_unlock(&wal->lock);
     return status;
 }
@@ -589,10 +590,10 @@ static int wait_locked(struct wal *wal, uint64_t ticket, uint64_t timeout_us)
     uint64_t deadline_us = timeout_us > UINT64_MAX - now_us ? UINT64_MAX : now_us + timeout_us;
     int status;
     wal->waiters++;
-    while ((status = log_ticket_status_locked(wal, ticket)) == -EINPROGRESS) {
+    while ((status = ticket_status_locked(wal, ticket)) == -EINPROGRESS) {
         int rc = committer_wait_locked(wal, deadline_us);
         if (rc < 0) {
-            status = log_ticket_status_locked(wal, ticket);
+            status = ticket_status_locked(wal, ticket);
             if (status == -EINPROGRESS)
                 status = rc;
             break;
