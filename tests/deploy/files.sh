@@ -5,8 +5,8 @@
 #
 #   files.sh FOLDER WALD
 #
-# Some linters come from npm, by package-lock.json. Where they cannot be installed the test is
-# skipped once all else has passed; with DEPLOY_REQUIRED=1, as scripts/test has it, it fails.
+# Some linters come from npm, as tests/npm.sh installs them. Where they cannot be installed the test is
+# skipped once all else has passed; with NPM_REQUIRED=1, as scripts/test has it, it fails.
 set -euo pipefail
 
 root=$(cd "${0%/*}/../.." && pwd)
@@ -24,13 +24,6 @@ die()
     exit 1
 }
 
-lacking()
-{
-    [ "${DEPLOY_REQUIRED:-0}" != 1 ] || die "$1"
-    echo "skipped: all else passed, but $1"
-    exit 77
-}
-
 yamllint --strict --config-file "$root/tests/openapi/yamllint.yaml" \
     "$root/docker" "$root/deploy" "$here/rules_test.yml" || die 'see above'
 
@@ -42,18 +35,8 @@ python3 "$here/kubernetes.py" "$root" "$wald" --print >"$work/built.json"
 
 # ---- by npm ----
 
-for program in node npm; do
-    command -v "$program" >/dev/null || lacking "there is no $program: apt-get install nodejs npm"
-done
-if ! cmp -s "$here/package-lock.json" "$packages/installed"; then
-    rm -rf "$packages"
-    mkdir "$packages"
-    cp "$here/package.json" "$here/package-lock.json" "$packages/"
-    (cd "$packages" && timeout 240 npm ci --ignore-scripts --no-audit --no-fund \
-        --no-update-notifier </dev/null) ||
-        lacking 'npm could not install tests/deploy/package-lock.json; is the registry reachable?'
-    cp "$here/package-lock.json" "$packages/installed"
-fi
+echo 'what needs no npm has passed'
+"$root/tests/npm.sh" "$here" "$packages"
 
 # types FILE...: what kubernetes.py printed, by the types of the API; what they say: $work/types.
 types()
@@ -61,7 +44,7 @@ types()
     local file
     rm -f "$packages"/*.ts
     for file in "$@"; do
-        node "$here/kubernetes.mjs" "$file" >"$packages/$(basename "$file" .json).ts"
+        node "$packages/kubernetes.mjs" "$file" >"$packages/$(basename "$file" .json).ts"
     done
     (cd "$packages" && node node_modules/typescript/bin/tsc --noEmit --strict --skipLibCheck \
         --module esnext --moduleResolution bundler ./*.ts) >"$work/types"

@@ -125,10 +125,10 @@ def program_of(wald, backend, parent, *arguments):
 
 
 def npm_folder_check(folder):
-    """Exits, as npm.sh says, where that has not installed what the scripts in `folder` need."""
+    """Exits, as tests/npm.sh says, where that has not installed what the scripts in `folder` need."""
     if os.path.exists(os.path.join(folder, "installed")):
         return
-    if os.environ.get("STREAMS_REQUIRED") == "1":
+    if os.environ.get("NPM_REQUIRED") == "1":
         print("FAILED: there is nothing in", folder)
         sys.exit(1)
     print("skipped: the packages of tests/streams are not installed")

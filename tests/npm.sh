@@ -1,7 +1,7 @@
 #!/bin/bash
 # npm.sh SOURCE FOLDER: installs what package-lock.json names, and nothing else, below FOLDER, and puts
-# the scripts that use it there. Nothing is written into the source tree, and no script of a package is
-# run. With STREAMS_REQUIRED=1, as scripts/test has it, what is missing is a failure and no skip.
+# the scripts of SOURCE that use it there. Nothing is written into the source tree, and no script of a
+# package is run. With NPM_REQUIRED=1, as scripts/test has it, what is missing is a failure and no skip.
 set -euo pipefail
 
 source=$1
@@ -10,7 +10,7 @@ folder=$2
 # lacking REASON
 lacking()
 {
-    if [ "${STREAMS_REQUIRED:-0}" = 1 ]; then
+    if [ "${NPM_REQUIRED:-0}" = 1 ]; then
         echo "FAILED: $1"
         exit 1
     fi
@@ -28,7 +28,7 @@ if ! cmp -s "$source/package-lock.json" "$folder/installed"; then
     cp "$source/package.json" "$source/package-lock.json" "$folder/"
     if ! (cd "$folder" && timeout 240 npm ci --ignore-scripts --no-audit --no-fund \
         --no-update-notifier </dev/null); then
-        lacking 'npm could not install tests/streams/package-lock.json; is the registry reachable?'
+        lacking "npm could not install $source/package-lock.json; is the registry reachable?"
     fi
     cp "$source/package-lock.json" "$folder/installed"
 fi
