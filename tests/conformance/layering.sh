@@ -20,7 +20,7 @@ system_headers='
     ucontext unistd utime utmpx wchar wctype wordexp x86intrin arm_acle arm_neon'
 
 # The headers of wal/ that other folders may include.
-public_headers='wal/base.h wal/engine.h wal/store.h wal/wal.h'
+public_headers='wal/base.h wal/check.h wal/inspect.h wal/repair.h wal/engine.h wal/store.h wal/wal.h'
 
 # check ROOT: prints "FILE:LINE: KIND: ..." for each violation in ROOT.
 check()

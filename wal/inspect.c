@@ -1,0 +1,939 @@
+/*
+ * Looking at the files of a log. Recovery reads the last segment and stops where it must; this reads
+ * everything, and behind each damage goes on at the next frame that is whole: the salt and the
+ * position in a frame's checksum make sure that it is one.
+ */
+#include "wal/inspect.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wal/base.h"
+#include "wal/inspect_end.h"
+#include "wal/io.h"
+#include "wal/log.h"
+
+#define WINDOW_BYTES (8u << 20)
+#define POSITION_MAX (INT64_MAX / 2) /* as recovery has it */
+/* The least that a record takes in a frame: a header, one byte, and padding. */
+#define RECORD_BYTES_MIN 24
+
+struct candidate {
+    uint64_t number, file_bytes;
+    struct segment_header header;
+    const char *fault; /* NULL: the header is whole */
+};
+
+struct range {
+    uint64_t number, begin, end;
+};
+
+struct inspector {
+    struct wal_io *io;
+    int dir;
+    const struct inspect_visitor *visitor;
+    struct inspection *found;
+    struct inspect_end *end;
+
+    struct candidate *candidates;
+    size_t candidate_count, candidate_room;
+    struct range *set_aside; /* by repairs */
+    size_t set_aside_count, set_aside_room;
+    uint64_t total_bytes, done_bytes;
+
+    /* The segment at hand. */
+    const struct candidate *segment;
+    int handle;
+    uint64_t file_end;
+    uint8_t *window;
+    size_t capacity;
+    uint64_t begin, window_end;
+};
+
+static void inspector_done(struct inspector *in)
+{
+    if (in->handle >= 0)
+        in->io->ops->close(in->io, in->handle);
+    free(in->window);
+    free(in->candidates);
+    free(in->set_aside);
+}
+
+void inspection_done(struct inspection *inspection)
+{
+    if (inspection->rest)
+        state_done(&inspection->rest->state);
+    free(inspection->rest);
+    free(inspection->damages);
+    *inspection = (struct inspection){0};
+}
+
+/* Room for one more. Errors: -ENOMEM. */
+static int grow(void **list, size_t count, size_t *room, size_t size)
+{
+    if (count < *room)
+        return 0;
+    size_t wanted = *room ? *room * 2 : 16;
+    void *larger = realloc(*list, wanted * size);
+    if (!larger)
+        return -ENOMEM;
+    *list = larger;
+    *room = wanted;
+    return 0;
+}
+
+/* ---- what is in the folder ---- */
+
+bool inspect_segment_number(const char *name, uint64_t *ret_number)
+{
+    char expected[SEGMENT_NAME_BYTES];
+    errno = 0;
+    uint64_t number = strtoull(name, NULL, 10);
+    if (errno != 0)
+        return false;
+    segment_name(expected, number);
+    *ret_number = number;
+    return strcmp(name, expected) == 0;
+}
+
+void damaged_name(char ret_name[DAMAGED_NAME_BYTES], uint64_t segment_no, uint64_t begin,
+                  uint64_t end)
+{
+    snprintf(ret_name, DAMAGED_NAME_BYTES, "%020" PRIu64 ".seg.damaged.%" PRIu64 "-%" PRIu64,
+             segment_no, begin, end);
+}
+
+static bool read_set_aside(const char *name, struct range *ret_range)
+{
+    char expected[DAMAGED_NAME_BYTES];
+    unsigned long long number, begin, end;
+    if (sscanf(name, "%20llu.seg.damaged.%20llu-%20llu", &number, &begin, &end) != 3)
+        return false;
+    *ret_range = (struct range){number, begin, end};
+    damaged_name(expected, number, begin, end);
+    return strcmp(name, expected) == 0;
+}
+
+static int visit_name(void *context, const char *name, bool is_dir)
+{
+    struct inspector *in = context;
+    uint64_t number;
+    struct range range;
+    if (is_dir)
+        return 0;
+    if (inspect_segment_number(name, &number)) {
+        void *list = in->candidates;
+        int rc = grow(&list, in->candidate_count, &in->candidate_room, sizeof(*in->candidates));
+        in->candidates = list;
+        if (rc == 0)
+            in->candidates[in->candidate_count++] = (struct candidate){.number = number};
+        return rc;
+    }
+    if (read_set_aside(name, &range)) {
+        void *list = in->set_aside;
+        int rc = grow(&list, in->set_aside_count, &in->set_aside_room, sizeof(*in->set_aside));
+        in->set_aside = list;
+        if (rc == 0)
+            in->set_aside[in->set_aside_count++] = range;
+        return rc;
+    }
+    return 0;
+}
+
+static int compare_candidates(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+static bool is_in_range(const struct segment_header *header)
+{
+    return header->segment_no <= POSITION_MAX && header->base_offset <= POSITION_MAX &&
+           header->base_bytes <= POSITION_MAX && header->base_frame <= POSITION_MAX;
+}
+
+static int open_segment(struct inspector *in, uint64_t number)
+{
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, number);
+    return in->io->ops->open_file(in->io, in->dir, name, WAL_OPEN_READ | WAL_OPEN_UNCACHED);
+}
+
+static int load_header(struct inspector *in, struct candidate *candidate)
+{
+    struct wal_io *io = in->io;
+    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    int handle = open_segment(in, candidate->number);
+    if (handle < 0)
+        return handle;
+    int64_t got = io->ops->read(io, handle, block, sizeof(block), 0);
+    int64_t file_bytes = io->ops->file_bytes(io, handle);
+    io->ops->close(io, handle);
+    if (file_bytes < 0)
+        return (int)file_bytes;
+    if (got < 0 && got != -EIO)
+        return (int)got;
+    candidate->file_bytes = (uint64_t)file_bytes;
+    in->total_bytes += candidate->file_bytes;
+    int rc = got == WAL_BLOCK_BYTES ? segment_header_decode(&candidate->header, block) : -EBADMSG;
+    if (rc == -EPROTONOSUPPORT)
+        return rc;
+    if (got == -EIO)
+        candidate->fault = "the header of the segment cannot be read";
+    else if (got < WAL_BLOCK_BYTES)
+        candidate->fault = "the file ends within the header of the segment";
+    else if (rc < 0)
+        candidate->fault = "the header of the segment does not match its checksum";
+    else if (candidate->header.segment_no != candidate->number || !is_in_range(&candidate->header))
+        candidate->fault = "the header is that of another segment";
+    return 0;
+}
+
+static int list_folder(struct inspector *in)
+{
+    int rc = in->io->ops->list(in->io, in->dir, visit_name, in);
+    if (rc < 0)
+        return rc;
+    if (in->candidate_count == 0)
+        return -ENODATA;
+    qsort(in->candidates, in->candidate_count, sizeof(*in->candidates), compare_candidates);
+    for (size_t i = 0; i < in->candidate_count; i++) {
+        rc = load_header(in, &in->candidates[i]);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* How many segments say that they are of this log. */
+static size_t segments_of(const struct inspector *in, const struct wal_uuid *id)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < in->candidate_count; i++) {
+        const struct candidate *candidate = &in->candidates[i];
+        count += !candidate->fault && memcmp(&candidate->header.log, id, sizeof(*id)) == 0;
+    }
+    return count;
+}
+
+/* Whether the frame that was written together with this header stands behind it. */
+static bool fits_its_file(struct inspector *in, const struct candidate *candidate)
+{
+    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    struct frame_header frame;
+    int handle = open_segment(in, candidate->number);
+    if (handle < 0)
+        return false;
+    int64_t got = in->io->ops->read(in->io, handle, block, sizeof(block), WAL_BLOCK_BYTES);
+    in->io->ops->close(in->io, handle);
+    return got == WAL_BLOCK_BYTES &&
+           frame_header_decode(&frame, candidate->header.salt, WAL_BLOCK_BYTES, block) == 0;
+}
+
+/* Of which log this is: the one that most segments are of, and of these at least one whole. */
+static void mark_strangers(struct inspector *in)
+{
+    const struct wal_uuid *id = NULL;
+    size_t most = 0;
+    for (size_t i = in->candidate_count; i-- > 0;) {
+        const struct candidate *candidate = &in->candidates[i];
+        if (candidate->fault)
+            continue;
+        size_t count = segments_of(in, &candidate->header.log);
+        if (!id || (count > most && fits_its_file(in, candidate))) {
+            most = !id && !fits_its_file(in, candidate) ? 0 : count;
+            id = &candidate->header.log;
+        }
+    }
+    if (!id)
+        return;
+    memcpy(in->found->log, id, sizeof(in->found->log));
+    for (size_t i = 0; i < in->candidate_count; i++) {
+        struct candidate *candidate = &in->candidates[i];
+        if (!candidate->fault && memcmp(&candidate->header.log, in->found->log, sizeof(*id)) != 0)
+            candidate->fault = "the segment is of another log";
+    }
+}
+
+/* ---- what was found ---- */
+
+static bool is_set_aside(const struct inspector *in, const struct inspect_damage *damage)
+{
+    for (size_t i = 0; i < in->set_aside_count; i++) {
+        const struct range *range = &in->set_aside[i];
+        if (range->number == damage->segment_no && range->begin == damage->position &&
+            range->end == damage->end)
+            return true;
+    }
+    return false;
+}
+
+static int add_damage(struct inspector *in, struct inspect_damage damage)
+{
+    struct inspection *found = in->found;
+    struct inspect_damage *larger =
+        realloc(found->damages, (found->damage_count + 1) * sizeof(*larger));
+    if (!larger)
+        return -ENOMEM;
+    found->damages = larger;
+    /* Of the last segment a log stays damaged until a repair has begun another one. */
+    bool is_last = damage.segment_no == in->candidates[in->candidate_count - 1].number;
+    damage.known = !damage.is_header && !is_last && is_set_aside(in, &damage);
+    damage.before_end = in->end->position;
+    damage.before_crc = in->end->crc;
+    found->damages[found->damage_count++] = damage;
+    return 0;
+}
+
+/* In the segment at hand. */
+static int note_damage(struct inspector *in, uint64_t position, uint64_t end, uint64_t offset,
+                       uint64_t offset_end, const char *what)
+{
+    return add_damage(in, (struct inspect_damage){.segment_no = in->segment->number,
+                                                  .position = position,
+                                                  .end = end,
+                                                  .offset = offset,
+                                                  .offset_end = offset_end,
+                                                  .what = what});
+}
+
+/* ---- reading a segment ---- */
+
+/* Makes [position, position + bytes) addressable; what the file lacks of its last block is zeros.
+ * Errors: from reading; -ENOMEM. */
+static int window_get(struct inspector *in, uint64_t position, uint64_t bytes,
+                      const uint8_t **ret_data)
+{
+    if (position < in->begin || position + bytes > in->window_end) {
+        uint64_t wanted = min_u64(max_u64(bytes, WINDOW_BYTES), in->file_end - position);
+        if (wanted > in->capacity) {
+            free(in->window);
+            in->capacity = 0;
+            in->window = aligned_alloc(WAL_BLOCK_BYTES, wanted);
+            if (!in->window)
+                return -ENOMEM;
+            in->capacity = wanted;
+        }
+        int64_t got = in->io->ops->read(in->io, in->handle, in->window, wanted, position);
+        if (got < 0 && wanted > bytes) {
+            wanted = bytes;
+            got = in->io->ops->read(in->io, in->handle, in->window, wanted, position);
+        }
+        in->begin = in->window_end = 0;
+        if (got < 0)
+            return (int)got;
+        memset(in->window + got, 0, wanted - (uint64_t)got);
+        in->begin = position;
+        in->window_end = position + wanted;
+    }
+    *ret_data = in->window + (position - in->begin);
+    return 0;
+}
+
+static bool is_zero(const uint8_t *data, size_t bytes)
+{
+    return bytes == 0 || (data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0);
+}
+
+/* Where the blocks of [position, end) that are not zero end; `position`: there are none. What cannot
+ * be read is not known to be zero. */
+static int find_rest(struct inspector *in, uint64_t position, uint64_t end, uint64_t *ret_end)
+{
+    *ret_end = position;
+    for (; position < end; position += WAL_BLOCK_BYTES) {
+        const uint8_t *block = NULL;
+        int rc = window_get(in, position, WAL_BLOCK_BYTES, &block);
+        if (rc < 0 && rc != -EIO)
+            return rc;
+        if (rc == -EIO || !is_zero(block, WAL_BLOCK_BYTES))
+            *ret_end = position + WAL_BLOCK_BYTES;
+    }
+    return 0;
+}
+
+static uint64_t decode_u64(const uint8_t *bytes)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < sizeof(value); i++)
+        value |= (uint64_t)bytes[i] << (8 * i);
+    return value;
+}
+
+/* ---- one frame ---- */
+
+static void describe_frame(const struct inspector *in, const struct frame_header *header,
+                           struct inspect_frame *ret_frame)
+{
+    *ret_frame = (struct inspect_frame){
+        .segment_no = in->segment->number,
+        .position = header->position,
+        .bytes = frame_bytes(header->body_bytes),
+        .frame_no = header->frame_no,
+        .base_offset = header->base_offset,
+        .base_bytes = header->base_bytes,
+        .durable_frame = header->durable_frame,
+        .timestamp_ns = header->timestamp_ns,
+        .body_bytes = header->body_bytes,
+        .record_count = header->record_count,
+        .item_count = header->item_count,
+        .crc = header->crc,
+        .prev_crc = header->prev_crc,
+        .is_state = header->flags & FRAME_STATE,
+        .is_mark = header->flags & FRAME_MARK,
+        .is_clean = header->flags & FRAME_CLEAN,
+    };
+}
+
+/* What a change does to the state of the log, if it is whole. */
+static int apply_change(struct inspector *in, const struct item *item)
+{
+    struct inspect_end *end = in->end;
+    if (item->kind == ITEM_STATE_SET || item->kind == ITEM_STATE_REMOVE)
+        return state_change(&end->state, item->attributes, item->attribute_bytes,
+                            item->kind == ITEM_STATE_SET ? item->data : NULL, item->data_bytes, 0);
+    if (item->kind == ITEM_TRIM && item->data_bytes == sizeof(uint64_t))
+        in->found->first_offset =
+            max_u64(in->found->first_offset, min_u64(decode_u64(item->data), end->offset));
+    return 0;
+}
+
+static int visit_item(struct inspector *in, const struct inspect_frame *frame,
+                      const struct item *item, bool is_intact)
+{
+    static const enum inspect_item_kind kinds[] = {
+        [ITEM_RECORD] = INSPECT_RECORD,
+        [ITEM_STATE_SET] = INSPECT_SET,
+        [ITEM_STATE_REMOVE] = INSPECT_REMOVE,
+        [ITEM_TRIM] = INSPECT_TRIM,
+    };
+    if (!in->visitor->item || item->kind == 0 || item->kind >= ARRAY_SIZE(kinds))
+        return 0;
+    struct inspect_item told = {
+        .kind = kinds[item->kind],
+        .offset = in->end->offset,
+        .timestamp_ns = frame->timestamp_ns + (uint64_t)item->timestamp_delta_us * 1000,
+        .key = item->attributes,
+        .key_bytes = item->attribute_bytes,
+        .data = item->data,
+        .data_bytes = item->data_bytes,
+        .is_intact = is_intact,
+    };
+    if (item->kind == ITEM_TRIM && item->data_bytes == sizeof(uint64_t))
+        told.offset = decode_u64(item->data);
+    return in->visitor->item(in->visitor->context, frame, &told);
+}
+
+/* The items of a frame whose structure is whole. */
+static int take_items(struct inspector *in, const struct inspect_frame *frame, const uint8_t *body)
+{
+    struct item_walk walk = {.body = body, .body_bytes = frame->body_bytes};
+    struct item item;
+    uint64_t began = 0;
+    for (int rc; (rc = item_next(&walk, &item)) == 0; began = walk.position) {
+        uint64_t position = frame->position + FRAME_HEADER_BYTES + began;
+        bool is_record = item.kind == ITEM_RECORD, is_intact = item_is_intact(&item);
+        if (!is_intact)
+            rc = note_damage(in, position, position + (walk.position - began), in->end->offset,
+                             in->end->offset + is_record,
+                             is_record ? "a record does not match its checksum"
+                                       : "a change of the log's state does not match its checksum");
+        else if (!is_record)
+            rc = apply_change(in, &item);
+        if (rc == 0)
+            rc = visit_item(in, frame, &item, is_intact);
+        if (rc != 0)
+            return rc;
+        if (is_record) {
+            in->end->offset++;
+            in->end->bytes += item.data_bytes;
+            in->end->timestamp_ns = frame->timestamp_ns + (uint64_t)item.timestamp_delta_us * 1000;
+            in->found->records += is_intact;
+        }
+    }
+    state_commit(&in->end->state, 0);
+    return 0;
+}
+
+/* A write that stopped behind the last item leaves zeros for the end mark, and counts. */
+static bool padding_is_fine(const uint8_t *frame, uint32_t body_bytes)
+{
+    uint64_t used = FRAME_HEADER_BYTES + (uint64_t)body_bytes;
+    return frame_padding_is_intact(frame, body_bytes) ||
+           is_zero(frame + used, frame_bytes(body_bytes) - used);
+}
+
+/* Moves behind a frame of which at least the header is whole. */
+static int take_frame(struct inspector *in, const struct frame_header *header, const uint8_t *data)
+{
+    struct inspect_end *end = in->end;
+    struct inspect_frame frame;
+    const char *fault = !data ? "a frame cannot be read"
+                        : frame_body_verify(header, data + FRAME_HEADER_BYTES, false) < 0
+                            ? "a frame does not match its checksum"
+                            : NULL;
+    describe_frame(in, header, &frame);
+    if ((header->flags & FRAME_STATE) && !fault) {
+        state_done(&end->state);
+        end->state = (struct state){0};
+    }
+    end->offset = header->base_offset;
+    end->bytes = header->base_bytes;
+    end->timestamp_ns = max_u64(end->timestamp_ns, header->timestamp_ns);
+    int rc = 0;
+    if (in->visitor->frame)
+        rc = in->visitor->frame(in->visitor->context, &frame);
+    if (rc == 0 && fault)
+        rc = note_damage(in, frame.position, frame.position + frame.bytes, header->base_offset,
+                         header->base_offset + header->record_count, fault);
+    else if (rc == 0)
+        rc = take_items(in, &frame, data + FRAME_HEADER_BYTES);
+    if (rc == 0 && !fault && !padding_is_fine(data, header->body_bytes)) {
+        uint64_t used = frame.position + FRAME_HEADER_BYTES + header->body_bytes;
+        rc = note_damage(in, used, frame.position + frame.bytes, end->offset, end->offset,
+                         "what fills up a frame is not as written; no record is hurt");
+    }
+    if (rc != 0)
+        return rc;
+
+    if (fault) /* its payload: at most what it has room for */
+        end->bytes = header->base_bytes + header->body_bytes;
+    end->offset = header->base_offset + header->record_count;
+    end->position = frame.position + frame.bytes;
+    end->frame_no = header->frame_no + 1;
+    end->crc = header->crc;
+    in->found->frames += !fault;
+    in->found->clean = header->flags & FRAME_CLEAN;
+    return 0;
+}
+
+/* ---- one segment ---- */
+
+static bool follows(const struct inspector *in, const struct frame_header *header)
+{
+    const struct inspect_end *end = in->end;
+    return header->frame_no == end->frame_no && header->prev_crc == end->crc &&
+           header->base_offset == end->offset && header->base_bytes == end->bytes &&
+           !!(header->flags & FRAME_STATE) == (end->position == WAL_BLOCK_BYTES);
+}
+
+/* Whether a later frame of the last segment proves that what stands here had been durable. */
+static int find_witness(struct inspector *in, uint64_t end, bool *ret_witness)
+{
+    *ret_witness = false;
+    for (uint64_t position = in->end->position + WAL_BLOCK_BYTES; position < end && !*ret_witness;
+         position += WAL_BLOCK_BYTES) {
+        struct frame_header header;
+        const uint8_t *block;
+        int rc = window_get(in, position, WAL_BLOCK_BYTES, &block);
+        if (rc == -EIO)
+            continue;
+        if (rc < 0)
+            return rc;
+        *ret_witness =
+            frame_header_decode(&header, in->segment->header.salt, position, block) == 0 &&
+            header.durable_frame > in->end->frame_no;
+    }
+    return 0;
+}
+
+/* Whether what stands at the end of the last segment can come from a write that was torn. */
+static int can_be_torn(struct inspector *in, bool *ret_torn)
+{
+    uint64_t position = in->end->position;
+    struct frame_header header;
+    const uint8_t *data;
+    *ret_torn = false;
+    int rc = window_get(in, position, WAL_BLOCK_BYTES, &data);
+    if (rc < 0)
+        return rc == -EIO ? 0 : rc;
+    if (frame_header_decode(&header, in->segment->header.salt, position, data) < 0) {
+        *ret_torn = frame_can_be_torn(NULL, data);
+        return 0;
+    }
+    if (!follows(in, &header))
+        return 0;
+    uint64_t bytes = frame_bytes(header.body_bytes);
+    uint64_t there = min_u64(bytes, in->file_end - position);
+    uint8_t *frame = calloc(1, bytes);
+    if (!frame)
+        return -ENOMEM;
+    rc = window_get(in, position, there, &data);
+    if (rc == 0) {
+        memcpy(frame, data, there);
+        *ret_torn = frame_can_be_torn(&header, frame);
+    }
+    free(frame);
+    return rc == -EIO ? 0 : rc;
+}
+
+/* The next frame behind the place that has none. Errors: -ENODATA: there is none. */
+static int find_frame(struct inspector *in, uint64_t limit, struct frame_header *ret_header)
+{
+    for (uint64_t position = in->end->position + WAL_BLOCK_BYTES; position < limit;
+         position += WAL_BLOCK_BYTES) {
+        const uint8_t *block;
+        int rc = window_get(in, position, WAL_BLOCK_BYTES, &block);
+        if (rc == -EIO)
+            continue;
+        if (rc < 0)
+            return rc;
+        if (frame_header_decode(ret_header, in->segment->header.salt, position, block) == 0 &&
+            ret_header->frame_no > in->end->frame_no &&
+            ret_header->base_offset >= in->end->offset && ret_header->base_offset <= POSITION_MAX &&
+            position + frame_bytes(ret_header->body_bytes) <= limit)
+            return 0;
+    }
+    return -ENODATA;
+}
+
+struct bounds {
+    uint64_t limit;     /* frames end here at the latest */
+    bool is_last;       /* what was being written may be torn */
+    bool is_sealed;     /* frames reach up to the limit */
+    uint64_t next_base; /* offset of the next segment's first record, or INSPECT_UNKNOWN */
+};
+
+/* Damage up to the end: no frame follows it. */
+static int pass_lost_end(struct inspector *in, const struct bounds *bounds, uint64_t rest)
+{
+    struct inspect_end *end = in->end;
+    int rc = note_damage(in, end->position, rest, end->offset, bounds->next_base,
+                         "what stands here is no frame of the log");
+    uint64_t bytes = rest - end->position;
+    /* More cannot have been in there, so that no offset is ever given out twice. */
+    if (bounds->is_last) {
+        end->offset += bytes / RECORD_BYTES_MIN;
+        end->bytes += bytes;
+        end->frame_no += bytes / WAL_BLOCK_BYTES;
+        end->crc = 0;
+    }
+    end->position = rest;
+    return rc;
+}
+
+/* No frame that follows stands at the position. Errors: -ENODATA: the segment ends here. */
+static int pass_trouble(struct inspector *in, const struct bounds *bounds)
+{
+    struct inspect_end *end = in->end;
+    uint64_t rest;
+    int rc = find_rest(in, end->position, bounds->limit, &rest);
+    if (rc < 0)
+        return rc;
+    if (bounds->is_sealed)
+        rest = bounds->limit;
+    if (rest == end->position)
+        return -ENODATA;
+
+    if (bounds->is_last && end->position > WAL_BLOCK_BYTES) {
+        bool witness, torn = false;
+        rc = find_witness(in, bounds->limit, &witness);
+        if (rc == 0 && !witness)
+            rc = can_be_torn(in, &torn);
+        if (rc < 0)
+            return rc;
+        if (torn) {
+            in->found->torn_segment = in->segment->number;
+            in->found->torn_position = end->position;
+            in->found->torn_end = rest;
+            return -ENODATA;
+        }
+    }
+    struct frame_header header;
+    rc = find_frame(in, bounds->limit, &header);
+    if (rc == -ENODATA)
+        return pass_lost_end(in, bounds, rest);
+    if (rc < 0)
+        return rc;
+    rc = note_damage(in, end->position, header.position, end->offset, header.base_offset,
+                     "what stands here is no frame of the log");
+    end->position = header.position;
+    end->frame_no = header.frame_no;
+    end->offset = header.base_offset;
+    end->bytes = header.base_bytes;
+    end->crc = header.prev_crc;
+    return rc;
+}
+
+/* Takes the frame at the position, or what stands in its place. Errors: -ENODATA: the end. */
+static int take_next(struct inspector *in, const struct bounds *bounds)
+{
+    struct inspect_end *end = in->end;
+    struct frame_header header;
+    const uint8_t *data;
+    uint64_t salt = in->segment->header.salt;
+    if (end->position + WAL_BLOCK_BYTES > bounds->limit)
+        return -ENODATA;
+    int rc = window_get(in, end->position, WAL_BLOCK_BYTES, &data);
+    if (rc < 0)
+        return rc == -EIO ? pass_trouble(in, bounds) : rc;
+    rc = frame_header_decode(&header, salt, end->position, data);
+    if (rc == -EPROTONOSUPPORT)
+        return rc;
+    if (rc < 0 || !follows(in, &header) ||
+        end->position + frame_bytes(header.body_bytes) > bounds->limit)
+        return pass_trouble(in, bounds);
+
+    rc = window_get(in, end->position, frame_bytes(header.body_bytes), &data);
+    if (rc < 0 && rc != -EIO)
+        return rc;
+    if (rc == -EIO)
+        data = NULL;
+    if (bounds->is_last && data &&
+        frame_body_verify(&header, data + FRAME_HEADER_BYTES, true) < 0) {
+        bool witness, torn = false;
+        rc = find_witness(in, bounds->limit, &witness);
+        if (rc == 0 && !witness && end->position > WAL_BLOCK_BYTES)
+            rc = can_be_torn(in, &torn);
+        if (rc < 0)
+            return rc;
+        if (torn)
+            return pass_trouble(in, bounds);
+        rc = window_get(in, end->position, frame_bytes(header.body_bytes), &data);
+        if (rc < 0)
+            return rc;
+    }
+    if (end->position == WAL_BLOCK_BYTES && data)
+        end->has_state_frame = frame_body_verify(&header, data + FRAME_HEADER_BYTES, true) == 0;
+    return take_frame(in, &header, data);
+}
+
+/* What the header of the next segment tells of the end of this one. */
+static int check_seal(struct inspector *in, const struct segment_header *next)
+{
+    const struct inspect_end *end = in->end;
+    if (in->file_end < next->prev_end)
+        return note_damage(in, in->file_end, next->prev_end, end->offset, next->base_offset,
+                           "the file is shorter than the next segment says");
+    uint64_t rest;
+    int rc = find_rest(in, next->prev_end, in->file_end, &rest);
+    if (rc == 0 && rest > next->prev_end)
+        rc = note_damage(in, next->prev_end, rest, end->offset, end->offset,
+                         "something stands behind the end of the segment; no record is hurt");
+    /* After damage up to the very end there is nothing to compare with. */
+    const struct inspection *found = in->found;
+    const struct inspect_damage *last =
+        found->damage_count ? &found->damages[found->damage_count - 1] : NULL;
+    bool was_told = last && last->segment_no == in->segment->number && last->end >= next->prev_end;
+    if (rc == 0 && !was_told &&
+        (next->prev_crc != end->crc || next->base_frame != end->frame_no ||
+         next->base_offset != end->offset))
+        rc = note_damage(in, end->position, end->position, end->offset, next->base_offset,
+                         "the segment does not end as the next one says");
+    return rc;
+}
+
+static int scan_segment(struct inspector *in, const struct candidate *segment,
+                        const struct segment_header *next, bool is_last)
+{
+    struct inspect_end *end = in->end;
+    const struct segment_header *header = &segment->header;
+    in->segment = segment;
+    in->begin = in->window_end = 0;
+    in->file_end = round_up(segment->file_bytes, WAL_BLOCK_BYTES);
+    in->handle = open_segment(in, segment->number);
+    if (in->handle < 0)
+        return in->handle;
+
+    end->last = *header;
+    end->file_bytes = segment->file_bytes;
+    end->position = WAL_BLOCK_BYTES;
+    end->frame_no = header->base_frame;
+    end->offset = header->base_offset;
+    end->bytes = header->base_bytes;
+    end->crc = header->prev_crc;
+    end->timestamp_ns = max_u64(end->timestamp_ns, header->created_ns);
+    end->has_state_frame = false;
+    struct bounds bounds = {
+        .limit = next ? min_u64(next->prev_end, in->file_end) : in->file_end,
+        .is_last = is_last,
+        .is_sealed = next != NULL,
+        .next_base = next ? next->base_offset : INSPECT_UNKNOWN,
+    };
+    int rc;
+    while ((rc = take_next(in, &bounds)) == 0) {
+        if (!in->visitor->progress)
+            continue;
+        rc = in->visitor->progress(in->visitor->context, in->done_bytes + end->position,
+                                   in->total_bytes);
+        if (rc != 0)
+            break;
+    }
+    if (rc == -ENODATA)
+        rc = 0;
+    if (rc == 0 && is_last && end->position == WAL_BLOCK_BYTES)
+        rc = note_damage(in, WAL_BLOCK_BYTES, max_u64(in->file_end, 2 * WAL_BLOCK_BYTES),
+                         end->offset, end->offset, "the segment lacks its first frame");
+    if (rc == 0 && next)
+        rc = check_seal(in, next);
+    in->io->ops->close(in->io, in->handle);
+    in->handle = -1;
+    in->done_bytes += segment->file_bytes;
+    return rc;
+}
+
+/* ---- the whole ---- */
+
+static int visit_segment(struct inspector *in, const struct candidate *candidate)
+{
+    const struct segment_header *header = &candidate->header;
+    in->found->segments++;
+    if (!in->visitor->segment)
+        return 0;
+    struct inspect_segment told = {
+        .segment_no = header->segment_no,
+        .base_offset = header->base_offset,
+        .base_bytes = header->base_bytes,
+        .base_frame = header->base_frame,
+        .prev_end = header->prev_end,
+        .created_ns = header->created_ns,
+        .file_bytes = candidate->file_bytes,
+        .prev_crc = header->prev_crc,
+    };
+    memcpy(told.log, &header->log, sizeof(told.log));
+    return in->visitor->segment(in->visitor->context, &told);
+}
+
+/* Where the next segment that is whole begins. */
+static uint64_t next_base(const struct inspector *in, size_t i)
+{
+    for (; i < in->candidate_count; i++) {
+        if (!in->candidates[i].fault)
+            return in->candidates[i].header.base_offset;
+    }
+    return INSPECT_UNKNOWN;
+}
+
+static int note_missing(struct inspector *in, size_t i)
+{
+    return add_damage(in, (struct inspect_damage){.segment_no = in->candidates[i].number - 1,
+                                                  .offset = in->end->offset,
+                                                  .offset_end = next_base(in, i),
+                                                  .what = "the file of a segment is missing",
+                                                  .is_header = true});
+}
+
+static int take_candidate(struct inspector *in, size_t i)
+{
+    const struct candidate *all = in->candidates, *candidate = &all[i];
+    int rc = 0;
+    if (i > 0 && all[i - 1].number + 1 != candidate->number)
+        rc = note_missing(in, i);
+    if (rc < 0)
+        return rc;
+    if (candidate->fault) {
+        in->done_bytes += candidate->file_bytes;
+        return add_damage(in, (struct inspect_damage){.segment_no = candidate->number,
+                                                      .position = 0,
+                                                      .end = WAL_BLOCK_BYTES,
+                                                      .offset = in->end->offset,
+                                                      .offset_end = next_base(in, i + 1),
+                                                      .what = candidate->fault,
+                                                      .is_header = true});
+    }
+    if (candidate->header.base_offset < in->end->offset && in->found->segments > 0)
+        rc = add_damage(in, (struct inspect_damage){.segment_no = candidate->number,
+                                                    .end = WAL_BLOCK_BYTES,
+                                                    .offset = candidate->header.base_offset,
+                                                    .offset_end = in->end->offset,
+                                                    .what = "the segment begins before the end of "
+                                                            "the one before it",
+                                                    .is_header = true});
+    if (rc == 0)
+        rc = visit_segment(in, candidate);
+    if (rc != 0)
+        return rc;
+    bool is_last = i + 1 == in->candidate_count;
+    bool has_next = !is_last && !all[i + 1].fault && all[i + 1].number == candidate->number + 1;
+    return scan_segment(in, candidate, has_next ? &all[i + 1].header : NULL, is_last);
+}
+
+/* Damage to what has been trimmed is none. */
+static void drop_trimmed(struct inspection *found)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < found->damage_count; i++) {
+        const struct inspect_damage *damage = &found->damages[i];
+        bool is_trimmed = damage->offset < found->first_offset &&
+                          damage->offset_end != INSPECT_UNKNOWN &&
+                          damage->offset_end <= found->first_offset;
+        if (is_trimmed)
+            continue;
+        found->known_count += damage->known;
+        found->damages[kept++] = *damage;
+    }
+    found->damage_count = kept;
+}
+
+static int note_missing_first(struct inspector *in)
+{
+    const struct inspection *found = in->found;
+    const struct candidate *first = &in->candidates[0];
+    if (found->segments == 0 || first->fault || first->header.base_offset <= found->first_offset)
+        return 0;
+    return add_damage(in, (struct inspect_damage){.segment_no = first->number - 1,
+                                                  .offset = found->first_offset,
+                                                  .offset_end = first->header.base_offset,
+                                                  .what = "the file of a segment is missing",
+                                                  .is_header = true});
+}
+
+static int inspect_all(struct inspector *in)
+{
+    struct inspection *found = in->found;
+    int rc = list_folder(in);
+    if (rc < 0)
+        return rc;
+    found->bytes = in->total_bytes;
+    mark_strangers(in);
+    for (size_t i = 0; i < in->candidate_count && rc == 0; i++)
+        rc = take_candidate(in, i);
+    if (rc == 0)
+        rc = note_missing_first(in);
+    if (rc != 0)
+        return rc;
+    drop_trimmed(found);
+    found->next_offset = in->end->offset;
+    found->first_offset = min_u64(found->first_offset, found->next_offset);
+    if (found->damage_count > found->known_count)
+        found->verdict = INSPECT_DAMAGED;
+    else if (found->torn_end > 0)
+        found->verdict = INSPECT_TORN;
+    return 0;
+}
+
+int wal_inspect(struct wal_io *io, int dir, const struct inspect_visitor *visitor,
+                struct inspection *ret_inspection)
+{
+    static const struct inspect_visitor nobody;
+    CLEANUP(inspector_done)
+    struct inspector in = {.io = io,
+                           .dir = dir,
+                           .visitor = visitor ? visitor : &nobody,
+                           .found = ret_inspection,
+                           .handle = -1};
+    *ret_inspection = (struct inspection){.verdict = INSPECT_INTACT};
+    in.end = ret_inspection->rest = calloc(1, sizeof(*in.end));
+    int rc = in.end ? inspect_all(&in) : -ENOMEM;
+    if (rc != 0)
+        inspection_done(ret_inspection);
+    return rc;
+}
+
+int wal_inspect_path(const char *path, const struct inspect_visitor *visitor,
+                     struct inspection *ret_inspection)
+{
+    struct wal_io *io;
+    *ret_inspection = (struct inspection){0};
+    int rc = wal_io_posix_new(false, &io);
+    if (rc < 0)
+        return rc;
+    int dir = io->ops->open_dir(io, WAL_IO_CWD, path);
+    rc = dir < 0 ? dir : wal_inspect(io, dir, visitor, ret_inspection);
+    if (dir >= 0)
+        io->ops->close(io, dir);
+    io->ops->free(io);
+    return rc;
+}

@@ -1,0 +1,25 @@
+/* What an inspection knows of the end of a log: where a repair goes on. Internal to wal/. */
+#ifndef WAL_INSPECT_END_H
+#define WAL_INSPECT_END_H
+
+#include "wal/format.h"
+#include "wal/inspect.h"
+#include "wal/state.h"
+
+struct inspect_end {
+    struct segment_header last; /* of the last segment whose header is whole */
+    uint64_t file_bytes;        /* of it */
+    struct state state;         /* after all that is intact */
+    /* Behind the last frame, or behind damage that no frame follows; then what stood there is only
+     * known to be less than this. */
+    uint64_t position, frame_no, offset, bytes, timestamp_ns;
+    uint32_t crc;
+    bool has_state_frame; /* the last segment begins with its STATE frame */
+};
+
+/* Of the file that keeps the bytes [begin, end) of a segment when a repair has set them aside. */
+#define DAMAGED_NAME_BYTES 96
+void damaged_name(char ret_name[DAMAGED_NAME_BYTES], uint64_t segment_no, uint64_t begin,
+                  uint64_t end);
+
+#endif
