@@ -1,0 +1,423 @@
+/*
+ * Looking at the files of a log, and repairing them. Each case makes the same log on the simulated
+ * disk, hurts it in one place, and holds what the inspection says against what recovery and readers
+ * find; then it is repaired, and read and appended to again. Repairs are cut short at each change of
+ * the disk, too.
+ */
+#include "tests/support/store_fixture.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wal/base.h"
+#include "wal/format.h"
+#include "wal/inspect.h"
+#include "wal/repair.h"
+
+enum { RECORDS = 24, SIZE = 3000, SEGMENTS_MAX = 16 };
+
+#define FOLDER "data/logs/" FIXTURE_LOG
+
+/* What readers find. */
+struct view {
+    int status;
+    uint64_t first, committed;
+    bool served[RECORDS * 64];
+    bool told[RECORDS * 64]; /* as a gap */
+};
+
+static void make_log(struct fixture *f)
+{
+    sim_reset(f->disk, 7);
+    fixture_begin(f);
+    for (uint64_t i = 0; i < RECORDS; i++) {
+        commit_number(f->wal, i, SIZE);
+        if (i == 3 || i == RECORDS - 3) {
+            struct wal_state_update update = state_update("key", i == 3 ? "old" : "new");
+            const struct wal_append_options options = {
+                .expected_offset = WAL_ANY_OFFSET, .updates = &update, .update_count = 1};
+            struct wal_token token;
+            assert_int_equal(wal_append(f->wal, NULL, 0, &options, NULL, &token), 0);
+            assert_int_equal(wait_for(f->wal, token), 0);
+        }
+    }
+    assert_int_equal(fixture_close(f), 0);
+    sim_settle(f->disk);
+}
+
+static struct fixture *begin(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    f->config.log.segment_bytes = 32 << 10;
+    f->checks_overwrites = false;
+    return f;
+}
+
+static void inspect(struct fixture *f, struct inspection *found)
+{
+    struct wal_io *io = sim_io(f->disk);
+    int dir = io->ops->open_dir(io, WAL_IO_CWD, FOLDER);
+    assert_true(dir >= 0);
+    assert_int_equal(wal_inspect(io, dir, NULL, found), 0);
+    io->ops->close(io, dir);
+}
+
+static void read_view(struct fixture *f, struct view *view)
+{
+    struct wal_entry entry;
+    struct wal *wal = f->wal;
+    int rc;
+    memset(view, 0, sizeof(*view));
+    view->status = wal_status(wal);
+    view->first = positions_of(wal).first_offset;
+    view->committed = positions_of(wal).committed_offset;
+    struct wal_cursor *cursor = fixture_cursor(f, wal, view->first);
+    while ((rc = wal_cursor_next(cursor, &entry)) != -ENODATA) {
+        assert_true(rc == 0 || rc == -EBADMSG);
+        for (uint64_t o = entry.offset; o < entry.gap_end || (rc == 0 && o == entry.offset); o++) {
+            assert_true(o < ARRAY_SIZE(view->told));
+            view->served[o] = rc == 0;
+            view->told[o] = rc < 0;
+        }
+        if (rc == 0)
+            assert_true(record_is(entry.data, entry.size, entry.offset));
+    }
+    fixture_cursor_close(f, cursor);
+}
+
+static void look(struct fixture *f, struct view *view)
+{
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    read_view(f, view);
+}
+
+static bool is_in_damage(const struct inspection *found, uint64_t offset)
+{
+    for (size_t i = 0; i < found->damage_count; i++) {
+        const struct inspect_damage *damage = &found->damages[i];
+        if (offset >= damage->offset && offset < damage->offset_end)
+            return true;
+    }
+    return false;
+}
+
+static bool is_named(const struct inspection *found, uint64_t segment_no, uint64_t position)
+{
+    for (size_t i = 0; i < found->damage_count; i++) {
+        const struct inspect_damage *damage = &found->damages[i];
+        if (damage->segment_no == segment_no && position >= damage->position &&
+            position < damage->end)
+            return true;
+    }
+    return found->torn_end > 0 && found->torn_segment == segment_no &&
+           position >= found->torn_position && position < found->torn_end;
+}
+
+/* The log of one place that was hurt: named, told of, repaired, and none the worse for it. */
+static void check_case(struct fixture *f, uint64_t segment_no, uint64_t position,
+                       bool must_be_named, const bool *old_served)
+{
+    struct inspection before, after;
+    struct view view, repaired;
+    inspect(f, &before);
+    if (must_be_named)
+        assert_true(is_named(&before, segment_no, position));
+
+    look(f, &view);
+    assert_int_equal(fixture_close(f), 0);
+    if (before.verdict == INSPECT_INTACT)
+        assert_int_equal(view.status, 0);
+    if (before.verdict != INSPECT_DAMAGED)
+        assert_int_equal(view.committed, before.next_offset);
+    for (uint64_t o = 0; o < RECORDS; o++) {
+        /* What the inspection does not call damaged is served, and what is not served is told. */
+        if (!view.served[o])
+            assert_true(is_in_damage(&before, o) || o >= before.next_offset);
+        if (!view.served[o] && view.status == 0)
+            assert_true(view.told[o] || o >= view.committed);
+    }
+
+    if (before.verdict == INSPECT_DAMAGED) {
+        enum repair_plan plan;
+        unsigned headers;
+        fixture_open(f);
+        int rc = store_repair(f->store, FIXTURE_LOG, &plan, &headers);
+        assert_int_equal(fixture_close(f), 0);
+        assert_int_equal(rc, 0);
+        inspect(f, &after);
+        assert_int_equal(after.verdict, INSPECT_INTACT);
+        assert_int_equal(after.damage_count, after.known_count);
+        look(f, &repaired);
+        assert_int_equal(repaired.status, 0);
+        for (uint64_t o = 0; o < RECORDS; o++) {
+            assert_true(repaired.served[o] >= view.served[o]);
+            assert_true(repaired.served[o] || repaired.told[o] || !old_served[o]);
+        }
+        /* No offset is given twice, and the next ones are read back. */
+        assert_true(positions_of(f->wal).next_offset >= RECORDS);
+        uint64_t next = positions_of(f->wal).next_offset;
+        commit_number(f->wal, next, SIZE);
+        expect_numbers(f, f->wal, next, next + 1, SIZE);
+        assert_int_equal(fixture_close(f), 0);
+        inspection_done(&after);
+    }
+    inspection_done(&before);
+}
+
+struct layout {
+    uint64_t bytes[SEGMENTS_MAX]; /* of what is used of each segment */
+    unsigned count;
+    bool served[RECORDS * 64];
+};
+
+static int note_frame(void *context, const struct inspect_frame *frame)
+{
+    struct layout *layout = context;
+    assert_true(frame->segment_no < SEGMENTS_MAX);
+    layout->bytes[frame->segment_no] = frame->position + frame->bytes;
+    layout->count = (unsigned)frame->segment_no + 1;
+    return 0;
+}
+
+static void learn_layout(struct fixture *f, struct layout *layout)
+{
+    const struct inspect_visitor visitor = {.context = layout, .frame = note_frame};
+    struct wal_io *io = sim_io(f->disk);
+    struct inspection found;
+    memset(layout, 0, sizeof(*layout));
+    make_log(f);
+    int dir = io->ops->open_dir(io, WAL_IO_CWD, FOLDER);
+    assert_int_equal(wal_inspect(io, dir, &visitor, &found), 0);
+    io->ops->close(io, dir);
+    assert_int_equal(found.verdict, INSPECT_INTACT);
+    assert_int_equal(found.damage_count, 0);
+    assert_int_equal(found.records, RECORDS);
+    assert_int_equal(found.next_offset, RECORDS);
+    assert_true(found.clean);
+    assert_true(layout->count >= 4);
+    for (uint64_t o = 0; o < RECORDS; o++)
+        layout->served[o] = true;
+    inspection_done(&found);
+}
+
+static void every_block_of_zeros_is_named_and_repaired(void **state)
+{
+    struct fixture *f = begin(state);
+    struct layout layout;
+    learn_layout(f, &layout);
+    for (uint64_t s = 0; s < layout.count; s++) {
+        for (uint64_t at = 0; at < layout.bytes[s]; at += WAL_BLOCK_BYTES) {
+            bool is_end = s + 1 == layout.count && at + WAL_BLOCK_BYTES == layout.bytes[s];
+            make_log(f);
+            assert_int_equal(
+                sim_zero_block(f->disk, fixture_segment(f, FIXTURE_LOG, s), at / WAL_BLOCK_BYTES),
+                0);
+            /* The last frame, a mark, leaves nothing behind that could tell of it. */
+            check_case(f, s, at, !is_end, layout.served);
+        }
+    }
+}
+
+static void bytes_turned_everywhere_are_named_and_repaired(void **state)
+{
+    struct fixture *f = begin(state);
+    struct layout layout;
+    learn_layout(f, &layout);
+    for (uint64_t s = 0; s < layout.count; s++) {
+        for (uint64_t at = 0; at < layout.bytes[s]; at += at % WAL_BLOCK_BYTES < 112 ? 3 : 251) {
+            uint8_t byte = 0;
+            const char *path = fixture_segment(f, FIXTURE_LOG, s);
+            make_log(f);
+            uint8_t *data;
+            size_t size;
+            assert_int_equal(sim_copy_file(f->disk, path, SIM_DURABLE, &data, &size), 0);
+            byte = data[at] ^ 0xff;
+            free(data);
+            assert_int_equal(sim_poke(f->disk, path, at, &byte, 1), 0);
+            check_case(f, s, at, true, layout.served);
+        }
+    }
+}
+
+static void headers_are_made_again_without_loss(void **state)
+{
+    struct fixture *f = begin(state);
+    struct layout layout;
+    learn_layout(f, &layout);
+    make_log(f);
+    for (uint64_t s = 1; s < layout.count; s++)
+        assert_int_equal(sim_zero_block(f->disk, fixture_segment(f, FIXTURE_LOG, s), 0), 0);
+    enum repair_plan plan;
+    unsigned headers;
+    fixture_open(f);
+    assert_int_equal(store_repair(f->store, FIXTURE_LOG, &plan, &headers), 0);
+    assert_int_equal(headers, layout.count - 1);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    expect_numbers(f, f->wal, 0, RECORDS, SIZE);
+    expect_state(f->wal, "key", "new");
+    commit_number(f->wal, RECORDS, SIZE);
+    assert_int_equal(fixture_close(f), 0);
+    struct inspection found;
+    inspect(f, &found);
+    assert_int_equal(found.verdict, INSPECT_INTACT);
+    assert_int_equal(found.damage_count, 0);
+    inspection_done(&found);
+}
+
+/* How many records stood in a last frame without a header nobody knows: offsets that may have been
+ * given are passed over. */
+static void a_last_frame_without_a_header_keeps_its_offsets(void **state)
+{
+    struct fixture *f = begin(state);
+    struct inspection found;
+    sim_reset(f->disk, 7);
+    fixture_begin(f);
+    commit_number(f->wal, 0, SIZE);
+    commit_numbers(f->wal, 1, RECORDS - 1, 100);
+    fixture_kill(f);
+    sim_settle(f->disk);
+    uint8_t byte = 0x77; /* of the magic of the third frame: the state, one record, the others */
+    assert_int_equal(
+        sim_poke(f->disk, fixture_segment(f, FIXTURE_LOG, 0), 3 * WAL_BLOCK_BYTES, &byte, 1), 0);
+    inspect(f, &found);
+    assert_int_equal(found.verdict, INSPECT_DAMAGED);
+    assert_int_equal(found.damage_count, 1);
+    assert_int_equal(found.damages[0].offset, 1);
+    assert_true(found.damages[0].offset_end == INSPECT_UNKNOWN);
+    inspection_done(&found);
+    bool served[RECORDS * 64] = {true};
+    check_case(f, 0, 3 * WAL_BLOCK_BYTES, true, served);
+}
+
+/* Opening a log clears what was torn; an inspection only tells of it. */
+static void a_torn_end_is_told_from_damage(void **state)
+{
+    struct fixture *f = begin(state);
+    struct inspection found;
+    enum repair_plan plan;
+    unsigned headers;
+    sim_reset(f->disk, 7);
+    fixture_begin(f);
+    for (uint64_t i = 0; i < 3; i++)
+        commit_number(f->wal, i, SIZE);
+    fixture_kill(f);
+    sim_settle(f->disk);
+    const char *path = fixture_segment(f, FIXTURE_LOG, 0);
+    static const uint8_t zeros[WAL_SECTOR_BYTES];
+    assert_int_equal(
+        sim_poke(f->disk, path, 4 * WAL_BLOCK_BYTES + 2 * WAL_SECTOR_BYTES, zeros, sizeof(zeros)),
+        0);
+    inspect(f, &found);
+    assert_int_equal(found.verdict, INSPECT_TORN);
+    assert_int_equal(found.damage_count, 0);
+    assert_int_equal(found.torn_position, 4 * WAL_BLOCK_BYTES);
+    assert_int_equal(found.next_offset, 2);
+    assert_int_equal(repair_plan(&found), REPAIR_TORN);
+    inspection_done(&found);
+    fixture_open(f);
+    assert_int_equal(store_repair(f->store, FIXTURE_LOG, &plan, &headers), 0);
+    assert_int_equal(plan, REPAIR_TORN);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    expect_numbers(f, f->wal, 0, 2, SIZE);
+    assert_int_equal(fixture_close(f), 0);
+    inspect(f, &found);
+    assert_int_equal(found.verdict, INSPECT_INTACT);
+    inspection_done(&found);
+}
+
+static void a_missing_segment_is_beyond_repair_and_stays_as_it_is(void **state)
+{
+    struct fixture *f = begin(state);
+    struct inspection found;
+    make_log(f);
+    assert_int_equal(sim_delete(f->disk, fixture_segment(f, FIXTURE_LOG, 1)), 0);
+    inspect(f, &found);
+    assert_int_equal(found.verdict, INSPECT_DAMAGED);
+    assert_int_equal(repair_plan(&found), REPAIR_IMPOSSIBLE);
+    inspection_done(&found);
+    enum repair_plan plan;
+    unsigned headers;
+    fixture_open(f);
+    assert_int_equal(store_repair(f->store, FIXTURE_LOG, &plan, &headers), -EBADMSG);
+    assert_int_equal(plan, REPAIR_IMPOSSIBLE);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    assert_int_equal(wal_status(f->wal), -EBADMSG);
+    fixture_put(f, f->wal);
+    assert_int_equal(store_repair(f->store, "none", &plan, &headers), -ENOENT);
+}
+
+/* In the last segment, with intact frames on either side. */
+static void hurt(struct fixture *f, const struct layout *layout, unsigned what)
+{
+    uint64_t last = layout->count - 1;
+    make_log(f);
+    if (what == 0)
+        sim_zero_block(f->disk, fixture_segment(f, FIXTURE_LOG, last), 2);
+    else if (what == 1)
+        sim_zero_block(f->disk, fixture_segment(f, FIXTURE_LOG, last), 1);
+    else if (what == 2)
+        sim_zero_block(f->disk, fixture_segment(f, FIXTURE_LOG, 1), 3);
+    else
+        sim_zero_block(f->disk, fixture_segment(f, FIXTURE_LOG, last), 0);
+    sim_settle(f->disk);
+}
+
+static void a_repair_that_is_cut_short_is_begun_again(void **state)
+{
+    struct fixture *f = begin(state);
+    struct layout layout;
+    struct view whole, view;
+    learn_layout(f, &layout);
+    for (unsigned what = 0; what < 4; what++) {
+        hurt(f, &layout, what);
+        look(f, &whole);
+        assert_int_equal(fixture_close(f), 0);
+        bool died = true;
+        unsigned cuts = 0;
+        for (uint64_t k = 1; died; k++) {
+            hurt(f, &layout, what);
+            enum repair_plan plan;
+            unsigned headers;
+            sim_crash_seed(f->disk, k);
+            fixture_open(f);
+            sim_crash_at_change(f->disk, sim_changes(f->disk) + k);
+            int rc = store_repair(f->store, FIXTURE_LOG, &plan, &headers);
+            died = sim_is_dead(f->disk);
+            assert_true(died || rc == 0);
+            cuts += died;
+            fixture_crash(f);
+            /* As damaged as before, or repaired: never cut off in silence. */
+            look(f, &view);
+            for (uint64_t o = 0; o < RECORDS; o++)
+                assert_true(view.served[o] >= whole.served[o]);
+            assert_int_equal(fixture_close(f), 0);
+            fixture_open(f);
+            assert_int_equal(store_repair(f->store, FIXTURE_LOG, &plan, &headers), 0);
+            f->wal = fixture_get(f, FIXTURE_LOG, false);
+            read_view(f, &view);
+            assert_int_equal(view.status, 0);
+            for (uint64_t o = 0; o < RECORDS; o++)
+                assert_true(view.served[o] >= whole.served[o] && (view.served[o] || view.told[o]));
+            expect_state(f->wal, "key", "new");
+            assert_int_equal(fixture_close(f), 0);
+        }
+        assert_true(cuts > 4);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_SIM(every_block_of_zeros_is_named_and_repaired),
+        ON_SIM(bytes_turned_everywhere_are_named_and_repaired),
+        ON_SIM(headers_are_made_again_without_loss),
+        ON_SIM(a_last_frame_without_a_header_keeps_its_offsets),
+        ON_SIM(a_torn_end_is_told_from_damage),
+        ON_SIM(a_missing_segment_is_beyond_repair_and_stays_as_it_is),
+        ON_SIM(a_repair_that_is_cut_short_is_begun_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,385 @@
+/*
+ * Repairing a log. The format needs no element of its own for it: a segment that is followed by
+ * another one may hold damage, which readers are told of as a gap when they come to it. So damage in
+ * the last segment is repaired by beginning the next one, whose header tells where its predecessor
+ * ends, damage included, and at which offset the log goes on.
+ *
+ * The header of a segment can be made again from the frame behind it, which was written with it and
+ * says the same; the salt is found by running the checksum of that frame backwards.
+ */
+#include "wal/repair.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wal/crc32c.h"
+#include "wal/inspect_end.h"
+#include "wal/log.h"
+
+#define COPY_BYTES (1u << 20)
+#define TMP_NAME "repair.tmp"
+
+struct repair {
+    struct store *store;
+    struct wal_io *io;
+    int dir;
+    struct inspection found;
+};
+
+/* ---- what is to be done ---- */
+
+static bool is_in_last(const struct inspection *found, const struct inspect_damage *damage)
+{
+    return damage->segment_no == found->rest->last.segment_no;
+}
+
+enum repair_plan repair_plan(const struct inspection *found)
+{
+    enum repair_plan plan = found->torn_end > 0 ? REPAIR_TORN : REPAIR_NOTHING;
+    for (size_t i = 0; i < found->damage_count; i++) {
+        const struct inspect_damage *damage = &found->damages[i];
+        if (damage->is_header)
+            return REPAIR_IMPOSSIBLE;
+        if (is_in_last(found, damage))
+            plan = REPAIR_NEW;
+        else if (!damage->known && plan != REPAIR_NEW)
+            plan = REPAIR_SET_ASIDE;
+    }
+    return plan;
+}
+
+/* ---- setting bytes aside ---- */
+
+static int copy_range(struct repair *repair, int from, int to, uint64_t begin, uint64_t end)
+{
+    struct wal_io *io = repair->io;
+    uint8_t *data = aligned_alloc(WAL_BLOCK_BYTES, COPY_BYTES);
+    int rc = data ? 0 : -ENOMEM;
+    for (uint64_t position = begin; position < end && rc == 0;) {
+        uint64_t bytes = min_u64(COPY_BYTES, end - position);
+        int64_t got = io->ops->read(io, from, data, bytes, position);
+        if (got == -EIO) { /* what can be read of it */
+            bytes = min_u64(WAL_SECTOR_BYTES, end - position);
+            got = io->ops->read(io, from, data, bytes, position);
+            if (got == -EIO)
+                memset(data, 0, (size_t)(got = (int64_t)bytes));
+        }
+        if (got > 0)
+            rc = io->ops->write(io, to, data, (size_t)got, position - begin, false);
+        if (got <= 0) {
+            rc = (int)got;
+            break; /* the file is shorter than it was */
+        }
+        position += (uint64_t)got;
+    }
+    free(data);
+    return rc;
+}
+
+/* Copies [begin, end) of a segment to a file beside it, whole or not at all. */
+static int set_aside(struct repair *repair, uint64_t number, uint64_t begin, uint64_t end)
+{
+    struct wal_io *io = repair->io;
+    char from_name[SEGMENT_NAME_BYTES], name[DAMAGED_NAME_BYTES];
+    segment_name(from_name, number);
+    damaged_name(name, number, begin, end);
+    int rc = io->ops->remove_file(io, repair->dir, TMP_NAME);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    int from = io->ops->open_file(io, repair->dir, from_name, WAL_OPEN_READ);
+    if (from < 0)
+        return from;
+    int to = io->ops->open_file(io, repair->dir, TMP_NAME, WAL_OPEN_WRITE | WAL_OPEN_CREATE);
+    rc = to < 0 ? to : copy_range(repair, from, to, begin, end);
+    if (rc == 0)
+        rc = io->ops->sync(io, to);
+    io->ops->close(io, from);
+    if (to >= 0)
+        io->ops->close(io, to);
+    if (rc == 0)
+        rc = io->ops->rename(io, repair->dir, TMP_NAME, repair->dir, name);
+    if (rc == -EEXIST) /* by a repair that was cut short */
+        rc = io->ops->remove_file(io, repair->dir, TMP_NAME);
+    return rc == 0 ? io->ops->sync(io, repair->dir) : rc;
+}
+
+static int set_all_aside(struct repair *repair)
+{
+    const struct inspection *found = &repair->found;
+    int rc = 0;
+    for (size_t i = 0; i < found->damage_count && rc == 0; i++) {
+        const struct inspect_damage *damage = &found->damages[i];
+        if (!damage->known)
+            rc = set_aside(repair, damage->segment_no, damage->position, damage->end);
+    }
+    /* It comes to lie behind the end of its segment, where it is no one's. */
+    if (rc == 0 && found->torn_end > 0)
+        rc = set_aside(repair, found->torn_segment, found->torn_position, found->torn_end);
+    return rc;
+}
+
+/* ---- the next segment ---- */
+
+static int name_segment(struct repair *repair, uint64_t number)
+{
+    struct wal_io *io = repair->io;
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, number);
+    int rc = io->ops->rename(io, repair->dir, NEXT_SEGMENT_NAME, repair->dir, name);
+    return rc == 0 ? io->ops->sync(io, repair->dir) : rc;
+}
+
+static int write_segment(struct repair *repair, struct wal *wal, struct segment *segment)
+{
+    struct wal_io *io = repair->io;
+    unsigned flags = WAL_OPEN_WRITE | WAL_OPEN_CREATE | (io->direct ? WAL_OPEN_DIRECT : 0);
+    struct frame_header state = {
+        .base_offset = segment->header.base_offset,
+        .base_bytes = segment->header.base_bytes,
+        .frame_no = segment->header.base_frame,
+        .durable_frame = segment->header.base_frame,
+        .timestamp_ns = segment->header.created_ns,
+        .prev_crc = segment->header.prev_crc,
+    };
+    int rc = io->ops->remove_file(io, repair->dir, NEXT_SEGMENT_NAME);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    int handle = io->ops->open_file(io, repair->dir, NEXT_SEGMENT_NAME, flags);
+    if (handle < 0)
+        return handle;
+    rc = segment_write_head(wal, handle, segment, &state, 0, true);
+    io->ops->close(io, handle);
+    return rc == 0 ? name_segment(repair, segment->header.segment_no) : rc;
+}
+
+/* As rotation does it, but for a predecessor that is damaged. */
+static int begin_segment(struct repair *repair, const char *name)
+{
+    CLEANUP(log_freep) struct wal *wal = log_new(repair->store, name);
+    struct inspect_end *end = repair->found.rest;
+    if (!wal)
+        return -ENOMEM;
+    struct segment *segment = segment_new();
+    if (!segment)
+        return -ENOMEM;
+    wal->state = end->state;
+    end->state = (struct state){0};
+    memcpy(&wal->id, repair->found.log, sizeof(wal->id));
+    atomic_store(&wal->first_offset, repair->found.first_offset);
+    segment->header = (struct segment_header){
+        .kind = SEGMENT_APPENDED,
+        .log = wal->id,
+        .segment_no = end->last.segment_no + 1,
+        .base_offset = end->offset,
+        .base_bytes = end->bytes,
+        .base_frame = end->frame_no,
+        .prev_end = end->position,
+        .prev_crc = end->crc,
+        .created_ns = end->timestamp_ns,
+    };
+    int rc = write_segment(repair, wal, segment);
+    segment_free(segment);
+    return rc;
+}
+
+/* ---- headers made again ---- */
+
+/* Runs CRC32C backwards over bytes that are known: which register gave this one? */
+static uint32_t unwind_crc(uint32_t state, const uint8_t *data, size_t bytes)
+{
+    const uint32_t polynomial = UINT32_C(0x82f63b78);
+    while (bytes-- > 0) {
+        for (unsigned bit = 0; bit < 8; bit++)
+            state = state & 0x80000000u ? (state ^ polynomial) << 1 | 1 : state << 1;
+        state ^= data[bytes];
+    }
+    return state;
+}
+
+/* The salt, or another one with the same checksum, which serves as well. */
+static uint64_t find_salt(const uint8_t *frame)
+{
+    static const uint8_t zeros[4];
+    uint32_t crc;
+    memcpy(&crc, frame + 4, sizeof(crc));
+    uint32_t seed = unwind_crc(~le32toh(crc), frame + 8, FRAME_HEADER_BYTES - 8);
+    /* Four bytes of zero, and then those that lead from there to the seed. */
+    uint32_t middle = ~crc32c(0, zeros, sizeof(zeros));
+    uint32_t last = unwind_crc(seed, zeros, sizeof(zeros)) ^ middle;
+    return (uint64_t)last << 32;
+}
+
+/* What the first frame of the file says of its segment. *ret_second: a frame stands behind it. */
+static int derive_header(struct repair *repair, const struct inspect_damage *damage,
+                         struct segment_header *ret_header, bool *ret_second)
+{
+    struct wal_io *io = repair->io;
+    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    struct frame_header frame, next;
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, damage->segment_no);
+    int handle = io->ops->open_file(io, repair->dir, name, WAL_OPEN_READ);
+    if (handle < 0)
+        return handle;
+    int rc = -EBADMSG;
+    if (io->ops->read(io, handle, block, sizeof(block), WAL_BLOCK_BYTES) == WAL_BLOCK_BYTES) {
+        uint64_t salt = find_salt(block);
+        rc = frame_header_decode(&frame, salt, WAL_BLOCK_BYTES, block);
+        if (rc == 0 && !(frame.flags & FRAME_STATE))
+            rc = -EBADMSG;
+        ret_header->salt = salt;
+    }
+    *ret_second = false;
+    if (rc == 0) {
+        uint64_t position = WAL_BLOCK_BYTES + frame_bytes(frame.body_bytes);
+        int64_t got = io->ops->read(io, handle, block, sizeof(block), position);
+        *ret_second = got == WAL_BLOCK_BYTES &&
+                      frame_header_decode(&next, ret_header->salt, position, block) == 0 &&
+                      next.prev_crc == frame.crc;
+        ret_header->base_offset = frame.base_offset;
+        ret_header->base_bytes = frame.base_bytes;
+        ret_header->base_frame = frame.frame_no;
+        ret_header->prev_crc = frame.prev_crc;
+        ret_header->created_ns = frame.timestamp_ns;
+    }
+    io->ops->close(io, handle);
+    return rc;
+}
+
+/* Errors: -EBADMSG: the header cannot be made again. */
+static int make_header(struct repair *repair, const struct inspect_damage *damage)
+{
+    struct wal_io *io = repair->io;
+    struct segment_header header = {
+        .kind = SEGMENT_APPENDED, .segment_no = damage->segment_no, .prev_end = damage->before_end};
+    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    bool has_second;
+    int rc = damage->end == 0 ? -EBADMSG : derive_header(repair, damage, &header, &has_second);
+    if (rc < 0)
+        return rc;
+    /* Any frame can be given a salt: something else has to say that it belongs here. */
+    bool follows = damage->before_end > 0 && damage->before_crc == header.prev_crc &&
+                   damage->offset == header.base_offset;
+    if (repair->found.segments == 0 || (!follows && !(damage->before_end == 0 && has_second)))
+        return -EBADMSG;
+    memcpy(&header.log, repair->found.log, sizeof(header.log));
+    segment_header_encode(&header, block);
+
+    rc = set_aside(repair, damage->segment_no, 0, WAL_BLOCK_BYTES);
+    if (rc < 0)
+        return rc;
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, damage->segment_no);
+    int handle = io->ops->open_file(io, repair->dir, name,
+                                    WAL_OPEN_WRITE | (io->direct ? WAL_OPEN_DIRECT : 0));
+    if (handle < 0)
+        return handle;
+    rc = io->ops->write(io, handle, block, sizeof(block), 0, true);
+    io->ops->close(io, handle);
+    return rc;
+}
+
+/* ---- the whole ---- */
+
+/* What the page cache shows may not be on the disk: see recovery. */
+static int sync_last(struct repair *repair)
+{
+    struct wal_io *io = repair->io;
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, repair->found.rest->last.segment_no);
+    if (repair->found.segments == 0)
+        return 0;
+    int handle = io->ops->open_file(io, repair->dir, name, WAL_OPEN_WRITE);
+    if (handle < 0)
+        return handle;
+    int rc = io->ops->sync(io, handle);
+    io->ops->close(io, handle);
+    return rc == 0 ? io->ops->sync(io, repair->dir) : rc;
+}
+
+static int look(struct repair *repair)
+{
+    inspection_done(&repair->found);
+    return wal_inspect(repair->io, repair->dir, NULL, &repair->found);
+}
+
+/* The first header that is damaged is made again, and then the log looked at anew. */
+static int make_headers(struct repair *repair, unsigned *ret_headers)
+{
+    for (;;) {
+        const struct inspect_damage *damage = NULL;
+        for (size_t i = repair->found.damage_count; i-- > 0;) {
+            if (repair->found.damages[i].is_header)
+                damage = &repair->found.damages[i];
+        }
+        if (!damage)
+            return 0;
+        int rc = make_header(repair, damage);
+        if (rc < 0)
+            return rc;
+        ++*ret_headers;
+        rc = look(repair);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+static int repair_log(struct repair *repair, const char *name, enum repair_plan *ret_plan,
+                      unsigned *ret_headers)
+{
+    int rc = look(repair);
+    if (rc == 0)
+        rc = sync_last(repair);
+    if (rc == 0)
+        rc = look(repair);
+    if (rc == 0)
+        rc = make_headers(repair, ret_headers);
+    if (rc < 0)
+        return rc;
+    *ret_plan = repair_plan(&repair->found);
+    if (*ret_plan != REPAIR_SET_ASIDE && *ret_plan != REPAIR_NEW)
+        return *ret_plan == REPAIR_IMPOSSIBLE ? -EBADMSG : 0;
+    /* A torn end alone stays for recovery. */
+    if (*ret_plan == REPAIR_SET_ASIDE)
+        repair->found.torn_end = 0;
+    rc = set_all_aside(repair);
+    if (rc == 0 && *ret_plan == REPAIR_NEW)
+        rc = begin_segment(repair, name);
+    return rc;
+}
+
+/* Opening it is the proof, and does what recovery does. */
+static int open_once(struct store *store, const char *name)
+{
+    struct wal *wal;
+    int rc = store_get(store, name, false, &wal);
+    if (rc < 0)
+        return rc;
+    rc = wal_status(wal);
+    store_put(store, wal);
+    return rc;
+}
+
+int store_repair(struct store *store, const char *name, enum repair_plan *ret_plan,
+                 unsigned *ret_headers)
+{
+    struct repair repair = {.store = store, .io = store->io};
+    *ret_headers = 0;
+    *ret_plan = REPAIR_IMPOSSIBLE;
+    if (!store_name_is_valid(name))
+        return -EINVAL;
+    pthread_mutex_lock(&store->lock);
+    bool is_open = registry_find_locked(store, name) != NULL;
+    pthread_mutex_unlock(&store->lock);
+    if (is_open)
+        return -EBUSY;
+    repair.dir = repair.io->ops->open_dir(repair.io, store->logs_dir, name);
+    if (repair.dir < 0)
+        return repair.dir;
+    int rc = repair_log(&repair, name, ret_plan, ret_headers);
+    repair.io->ops->close(repair.io, repair.dir);
+    inspection_done(&repair.found);
+    return rc == 0 ? open_once(store, name) : rc;
+}
