@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/commands.h"
 #include "server/settings.h"
 #include "wal/base.h"
 
@@ -20,7 +21,7 @@ static const char commands[] =
     "       wald healthcheck [OPTION]...        asks the service that these options, or the same\n"
     "                                           environment, started: is it ready? --live: is it\n"
     "                                           alive? Exit status 0: yes, 1: no\n"
-    "       wald help | --help                  this text\n"
+    "       wald help | --help                  this text; help COMMAND: more about one\n"
     "       wald help table                     the options as a table in Markdown\n"
     "       wald --version\n";
 
@@ -410,6 +411,13 @@ static enum config_result say(FILE *out, const char *text)
     return CONFIG_DONE;
 }
 
+static enum config_result say_commands(FILE *out)
+{
+    fputs(commands, out);
+    commands_list(out);
+    return CONFIG_DONE;
+}
+
 /* The words that are no flags. */
 static enum config_result read_command(int argc, const char *const *argv, FILE *out, FILE *errors)
 {
@@ -427,7 +435,7 @@ static enum config_result read_command(int argc, const char *const *argv, FILE *
         return CONFIG_DONE;
     }
     if (argc == 2 && (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0))
-        return say(out, commands);
+        return say_commands(out);
     if (argc == 2 && strcmp(command, "--version") == 0)
         return say(out, "wald " WALD_VERSION "\n");
 
@@ -437,7 +445,7 @@ static enum config_result read_command(int argc, const char *const *argv, FILE *
         fprintf(errors, "wald: \"%s\" is not understood.\n\n", argc > 2 ? argv[2] : command);
     else
         fprintf(errors, "wald: \"%s\" is not a command.\n\n", command);
-    fputs(commands, errors);
+    say_commands(errors);
     return CONFIG_WRONG;
 }
 
@@ -449,7 +457,7 @@ static enum config_result load(struct loading *loading, struct flag *flags, int 
         bool healthcheck = loading->command == CONFIG_HEALTHCHECK;
         if (strcmp(argv[i], "--help") == 0) {
             if (healthcheck)
-                return say(out, commands);
+                return say_commands(out);
             print_help(out);
             return CONFIG_DONE;
         }

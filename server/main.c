@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "server/commands.h"
 #include "server/config.h"
 #include "server/healthcheck.h"
 #include "server/server.h"
@@ -25,6 +26,9 @@ int main(int argc, char **argv)
     int status = EXIT_USAGE;
 
     fill_descriptors();
+    int command_status = command_run(argc, argv);
+    if (command_status >= 0)
+        return command_status;
     switch (config_load(&config, argc, (const char *const *)argv, (const char *const *)environ,
                         stdout, stderr)) {
     case CONFIG_DONE: return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
