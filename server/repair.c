@@ -19,9 +19,9 @@ struct repair_command {
 };
 
 static const char *const plans[] = {
-    [REPAIR_NOTHING] = "nothing",       [REPAIR_TORN] = "clear_torn_end",
-    [REPAIR_SET_ASIDE] = "set_aside",   [REPAIR_NEW] = "set_aside_and_new_segment",
-    [REPAIR_IMPOSSIBLE] = "impossible",
+    [REPAIR_NOTHING] = "nothing",        [REPAIR_TORN] = "clear_torn_end",
+    [REPAIR_SET_ASIDE] = "set_aside",    [REPAIR_NEW] = "set_aside_and_new_segment",
+    [REPAIR_SEGMENTS] = "mend_segments", [REPAIR_IMPOSSIBLE] = "impossible",
 };
 
 static const char *const told[] = {
@@ -31,28 +31,27 @@ static const char *const told[] = {
     [REPAIR_NEW] =
         "copies of the damaged bytes are set aside, readers are told of the gap, and the "
         "log goes on in a new segment",
-    [REPAIR_IMPOSSIBLE] = "a segment is missing, or its header is lost and cannot be made again: "
-                          "bring the file back from a copy",
+    [REPAIR_SEGMENTS] =
+        "a header or a file that is lost is made again, from what stands around it, or "
+        "as a gap; then the rest is looked at",
+    [REPAIR_IMPOSSIBLE] =
+        "that cannot be repaired here: no header of a segment is whole, or two claim "
+        "the same offsets. Bring the files back from a copy",
 };
 
 static void print_one(struct repair_command *command, const char *name, enum repair_plan plan,
-                      unsigned headers, bool headers_first)
+                      unsigned mended)
 {
-    const char *what = headers_first
-                           ? "the header of a segment is made again from what follows it, "
-                             "then the rest is looked at"
-                           : told[plan];
     if (!command->json) {
-        printf("%s: %s%s\n", name, command->yes ? "" : "would do: ", what);
-        if (headers > 0)
-            printf("%s: %u headers of segments were made again\n", name, headers);
+        if (mended > 0)
+            printf("%s: headers and files of segments made again: %u\n", name, mended);
+        printf("%s: %s%s\n", name, command->yes ? "" : "would do: ", told[plan]);
         return;
     }
     printf("%s{\"log\":", command->comma ? "," : "");
     command->comma = true;
     files_json_text(stdout, name, strlen(name));
-    printf(",\"plan\":\"%s\",\"headers\":%u}", headers_first ? "make_headers" : plans[plan],
-           headers);
+    printf(",\"plan\":\"%s\",\"mended\":%u}", plans[plan], mended);
 }
 
 static int plan_log(void *context, const char *name, const char *path)
@@ -63,11 +62,8 @@ static int plan_log(void *context, const char *name, const char *path)
     if (rc < 0)
         return files_error(path, rc);
     enum repair_plan plan = repair_plan(&found);
-    bool has_file = plan == REPAIR_IMPOSSIBLE;
-    for (size_t i = 0; i < found.damage_count; i++)
-        has_file = has_file && !(found.damages[i].is_header && found.damages[i].end == 0);
     inspection_done(&found);
-    print_one(command, name, plan, 0, has_file);
+    print_one(command, name, plan, 0);
     return plan == REPAIR_NOTHING ? FILES_OK : plan == REPAIR_TORN ? FILES_TORN : FILES_DAMAGED;
 }
 
@@ -75,13 +71,13 @@ static int act_on_log(void *context, const char *name, const char *path)
 {
     struct repair_command *command = context;
     enum repair_plan plan;
-    unsigned headers;
-    int rc = store_repair(command->store, name, &plan, &headers);
+    unsigned mended;
+    int rc = store_repair(command->store, name, &plan, &mended);
     if (rc < 0 && rc != -EBADMSG)
         return files_error(path, rc);
     if (rc < 0)
         plan = REPAIR_IMPOSSIBLE;
-    print_one(command, name, plan, headers, false);
+    print_one(command, name, plan, mended);
     return rc < 0 ? FILES_DAMAGED : FILES_OK;
 }
 

@@ -281,9 +281,11 @@ static int add_damage(struct inspector *in, struct inspect_damage damage)
     found->damages = larger;
     /* Of the last segment a log stays damaged until a repair has begun another one. */
     bool is_last = damage.segment_no == in->candidates[in->candidate_count - 1].number;
-    damage.known = !damage.is_header && !is_last && is_set_aside(in, &damage);
+    damage.known = damage.lost == INSPECT_BYTES && !is_last && is_set_aside(in, &damage);
     damage.before_end = in->end->position;
     damage.before_crc = in->end->crc;
+    damage.before_frame = in->end->frame_no;
+    damage.before_bytes = in->end->bytes;
     found->damages[found->damage_count++] = damage;
     return 0;
 }
@@ -705,8 +707,14 @@ static int check_seal(struct inspector *in, const struct segment_header *next)
 {
     const struct inspect_end *end = in->end;
     if (in->file_end < next->prev_end)
-        return note_damage(in, in->file_end, next->prev_end, end->offset, next->base_offset,
-                           "the file is shorter than the next segment says");
+        return add_damage(in, (struct inspect_damage){.segment_no = in->segment->number,
+                                                      .position = in->file_end,
+                                                      .end = next->prev_end,
+                                                      .offset = end->offset,
+                                                      .offset_end = next->base_offset,
+                                                      .what = "the file is shorter than the next "
+                                                              "segment says",
+                                                      .lost = INSPECT_END});
     uint64_t rest;
     int rc = find_rest(in, next->prev_end, in->file_end, &rest);
     if (rc == 0 && rest > next->prev_end)
@@ -808,11 +816,11 @@ static uint64_t next_base(const struct inspector *in, size_t i)
 
 static int note_missing(struct inspector *in, size_t i)
 {
-    return add_damage(in, (struct inspect_damage){.segment_no = in->candidates[i].number - 1,
+    return add_damage(in, (struct inspect_damage){.segment_no = in->candidates[i - 1].number + 1,
                                                   .offset = in->end->offset,
                                                   .offset_end = next_base(in, i),
                                                   .what = "the file of a segment is missing",
-                                                  .is_header = true});
+                                                  .lost = INSPECT_FILE});
 }
 
 static int take_candidate(struct inspector *in, size_t i)
@@ -831,7 +839,7 @@ static int take_candidate(struct inspector *in, size_t i)
                                                       .offset = in->end->offset,
                                                       .offset_end = next_base(in, i + 1),
                                                       .what = candidate->fault,
-                                                      .is_header = true});
+                                                      .lost = INSPECT_HEADER});
     }
     if (candidate->header.base_offset < in->end->offset && in->found->segments > 0)
         rc = add_damage(in, (struct inspect_damage){.segment_no = candidate->number,
@@ -840,7 +848,7 @@ static int take_candidate(struct inspector *in, size_t i)
                                                     .offset_end = in->end->offset,
                                                     .what = "the segment begins before the end of "
                                                             "the one before it",
-                                                    .is_header = true});
+                                                    .lost = INSPECT_OVERLAP});
     if (rc == 0)
         rc = visit_segment(in, candidate);
     if (rc != 0)
@@ -873,11 +881,20 @@ static int note_missing_first(struct inspector *in)
     const struct candidate *first = &in->candidates[0];
     if (found->segments == 0 || first->fault || first->header.base_offset <= found->first_offset)
         return 0;
-    return add_damage(in, (struct inspect_damage){.segment_no = first->number - 1,
-                                                  .offset = found->first_offset,
-                                                  .offset_end = first->header.base_offset,
-                                                  .what = "the file of a segment is missing",
-                                                  .is_header = true});
+    struct inspect_end *end = in->end;
+    const uint64_t position = end->position, frame_no = end->frame_no, bytes = end->bytes;
+    const uint32_t crc = end->crc;
+    end->position = end->frame_no = end->bytes = end->crc = 0; /* nothing stands before it */
+    int rc = add_damage(in, (struct inspect_damage){.segment_no = first->number - 1,
+                                                    .offset = found->first_offset,
+                                                    .offset_end = first->header.base_offset,
+                                                    .what = "the file of a segment is missing",
+                                                    .lost = INSPECT_FILE});
+    end->position = position;
+    end->frame_no = frame_no;
+    end->bytes = bytes;
+    end->crc = crc;
+    return rc;
 }
 
 static int inspect_all(struct inspector *in)

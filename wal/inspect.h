@@ -20,6 +20,15 @@ enum inspect_verdict {
 
 #define INSPECT_UNKNOWN UINT64_MAX
 
+/* What of a segment is lost. */
+enum inspect_lost {
+    INSPECT_BYTES,   /* what stands between two positions */
+    INSPECT_HEADER,  /* the header */
+    INSPECT_FILE,    /* the whole file */
+    INSPECT_END,     /* the end of a file that is not the last */
+    INSPECT_OVERLAP, /* nothing: it has offsets that another has, too */
+};
+
 /* One place that is not as it was written. */
 struct inspect_damage {
     uint64_t segment_no;
@@ -28,9 +37,9 @@ struct inspect_damage {
                                      record concerned the two are the same */
     const char *what;            /* static text */
     bool known;                  /* a repair has set the bytes aside, and readers are told */
-    bool is_header;              /* the header of the segment, or the file as a whole */
-    /* private: the end of the segment before it */
-    uint64_t before_end;
+    enum inspect_lost lost;
+    /* private: the end of what stands before it */
+    uint64_t before_end, before_frame, before_bytes;
     uint32_t before_crc;
 };
 

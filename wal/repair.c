@@ -5,7 +5,8 @@
  * ends, damage included, and at which offset the log goes on.
  *
  * The header of a segment can be made again from the frame behind it, which was written with it and
- * says the same; the salt is found by running the checksum of that frame backwards.
+ * says the same; the salt is found by running the checksum of that frame backwards. Where that frame
+ * is lost as well, or the file, an empty segment takes the place: its records are a gap.
  */
 #include "wal/repair.h"
 
@@ -40,8 +41,12 @@ enum repair_plan repair_plan(const struct inspection *found)
     enum repair_plan plan = found->torn_end > 0 ? REPAIR_TORN : REPAIR_NOTHING;
     for (size_t i = 0; i < found->damage_count; i++) {
         const struct inspect_damage *damage = &found->damages[i];
-        if (damage->is_header)
+        if (damage->lost == INSPECT_OVERLAP || !found->rest)
             return REPAIR_IMPOSSIBLE;
+        if (damage->lost != INSPECT_BYTES)
+            plan = REPAIR_SEGMENTS;
+        if (plan == REPAIR_SEGMENTS)
+            continue;
         if (is_in_last(found, damage))
             plan = REPAIR_NEW;
         else if (!damage->known && plan != REPAIR_NEW)
@@ -66,7 +71,8 @@ static int copy_range(struct repair *repair, int from, int to, uint64_t begin, u
             if (got == -EIO)
                 memset(data, 0, (size_t)(got = (int64_t)bytes));
         }
-        if (got > 0)
+        /* What is zero was, in most cases, never there. */
+        if (got > 0 && (data[0] != 0 || memcmp(data, data + 1, (size_t)got - 1) != 0))
             rc = io->ops->write(io, to, data, (size_t)got, position - begin, false);
         if (got <= 0) {
             rc = (int)got;
@@ -184,7 +190,7 @@ static int begin_segment(struct repair *repair, const char *name)
     return rc;
 }
 
-/* ---- headers made again ---- */
+/* ---- segments made again ---- */
 
 /* Runs CRC32C backwards over bytes that are known: which register gave this one? */
 static uint32_t unwind_crc(uint32_t state, const uint8_t *data, size_t bytes)
@@ -211,74 +217,162 @@ static uint64_t find_salt(const uint8_t *frame)
     return (uint64_t)last << 32;
 }
 
-/* What the first frame of the file says of its segment. *ret_second: a frame stands behind it. */
-static int derive_header(struct repair *repair, const struct inspect_damage *damage,
-                         struct segment_header *ret_header, bool *ret_second)
+static int open_lost(struct repair *repair, const struct inspect_damage *damage, unsigned flags)
+{
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, damage->segment_no);
+    if (flags & WAL_OPEN_WRITE)
+        flags |= repair->io->direct ? WAL_OPEN_DIRECT : 0;
+    return repair->io->ops->open_file(repair->io, repair->dir, name, flags);
+}
+
+/* Whether the first frame of the file says which segment this is; any frame can be given a salt, so
+ * something else has to agree: the end of the segment before, or another frame behind. */
+static bool derive_header(struct repair *repair, const struct inspect_damage *damage, int handle,
+                          struct segment_header *header)
 {
     struct wal_io *io = repair->io;
     _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
     struct frame_header frame, next;
-    char name[SEGMENT_NAME_BYTES];
-    segment_name(name, damage->segment_no);
-    int handle = io->ops->open_file(io, repair->dir, name, WAL_OPEN_READ);
+    if (io->ops->read(io, handle, block, sizeof(block), WAL_BLOCK_BYTES) != WAL_BLOCK_BYTES)
+        return false;
+    uint64_t salt = find_salt(block);
+    if (frame_header_decode(&frame, salt, WAL_BLOCK_BYTES, block) < 0 ||
+        !(frame.flags & FRAME_STATE))
+        return false;
+    uint64_t position = WAL_BLOCK_BYTES + frame_bytes(frame.body_bytes);
+    bool has_second =
+        io->ops->read(io, handle, block, sizeof(block), position) == WAL_BLOCK_BYTES &&
+        frame_header_decode(&next, salt, position, block) == 0 && next.prev_crc == frame.crc;
+    bool follows = damage->before_end > 0 && damage->before_crc == frame.prev_crc &&
+                   damage->offset == frame.base_offset;
+    if (!follows && !(damage->before_end == 0 && has_second))
+        return false;
+    header->salt = salt;
+    header->base_offset = frame.base_offset;
+    header->base_bytes = frame.base_bytes;
+    header->base_frame = frame.frame_no;
+    header->prev_crc = frame.prev_crc;
+    header->created_ns = frame.timestamp_ns;
+    return true;
+}
+
+/* The header of a segment of which nothing is known but where it belongs: with a salt of its own, so
+ * that whatever stands behind it is no frame. */
+static int invent_header(struct repair *repair, const struct inspect_damage *damage,
+                         struct segment_header *header)
+{
+    header->base_offset = damage->offset;
+    header->base_bytes = damage->before_bytes;
+    header->base_frame = damage->before_frame;
+    header->prev_crc = damage->before_crc;
+    header->created_ns = 0;
+    return repair->io->ops->random(repair->io, &header->salt, sizeof(header->salt));
+}
+
+/* Which log this is. A lone segment has lost that with its header, but for what may be left of it. */
+static int find_id(struct repair *repair, int handle, struct wal_uuid *ret_id)
+{
+    static const struct wal_uuid none;
+    struct wal_io *io = repair->io;
+    *ret_id = none;
+    memcpy(ret_id, repair->found.log, sizeof(*ret_id));
+    if (repair->found.segments == 0 && handle >= 0)
+        (void)io->ops->read(io, handle, ret_id, sizeof(*ret_id), 16);
+    if (memcmp(ret_id, &none, sizeof(none)) == 0)
+        return io->ops->random(io, ret_id, sizeof(*ret_id));
+    return 0;
+}
+
+static int plan_header(struct repair *repair, const struct inspect_damage *damage,
+                       struct segment_header *header)
+{
+    int handle = -ENOENT;
+    *header = (struct segment_header){
+        .kind = SEGMENT_APPENDED, .segment_no = damage->segment_no, .prev_end = damage->before_end};
+    if (damage->lost == INSPECT_HEADER) {
+        handle = open_lost(repair, damage, WAL_OPEN_READ);
+        if (handle < 0)
+            return handle;
+    }
+    bool derived = handle >= 0 && derive_header(repair, damage, handle, header);
+    int rc = find_id(repair, handle, &header->log);
+    if (handle >= 0)
+        repair->io->ops->close(repair->io, handle);
+    /* With no other segment there is nothing that an invented one could follow. */
+    if (rc == 0 && !derived && repair->found.segments == 0)
+        return -EBADMSG;
+    return rc == 0 && !derived ? invent_header(repair, damage, header) : rc;
+}
+
+static int write_block(struct repair *repair, int handle, const void *block, uint64_t position)
+{
+    int rc = repair->io->ops->write(repair->io, handle, block, WAL_BLOCK_BYTES, position, true);
+    return rc == 0 ? repair->io->ops->sync(repair->io, handle) : rc;
+}
+
+/* A write of one block that is torn leaves a header that does not decode, as before. */
+static int mend_header(struct repair *repair, const struct inspect_damage *damage)
+{
+    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    struct segment_header header;
+    int rc = plan_header(repair, damage, &header);
+    if (rc == 0)
+        rc = set_aside(repair, damage->segment_no, 0, WAL_BLOCK_BYTES);
+    if (rc < 0)
+        return rc;
+    segment_header_encode(&header, block);
+    int handle = open_lost(repair, damage, WAL_OPEN_WRITE);
     if (handle < 0)
         return handle;
-    int rc = -EBADMSG;
-    if (io->ops->read(io, handle, block, sizeof(block), WAL_BLOCK_BYTES) == WAL_BLOCK_BYTES) {
-        uint64_t salt = find_salt(block);
-        rc = frame_header_decode(&frame, salt, WAL_BLOCK_BYTES, block);
-        if (rc == 0 && !(frame.flags & FRAME_STATE))
-            rc = -EBADMSG;
-        ret_header->salt = salt;
-    }
-    *ret_second = false;
-    if (rc == 0) {
-        uint64_t position = WAL_BLOCK_BYTES + frame_bytes(frame.body_bytes);
-        int64_t got = io->ops->read(io, handle, block, sizeof(block), position);
-        *ret_second = got == WAL_BLOCK_BYTES &&
-                      frame_header_decode(&next, ret_header->salt, position, block) == 0 &&
-                      next.prev_crc == frame.crc;
-        ret_header->base_offset = frame.base_offset;
-        ret_header->base_bytes = frame.base_bytes;
-        ret_header->base_frame = frame.frame_no;
-        ret_header->prev_crc = frame.prev_crc;
-        ret_header->created_ns = frame.timestamp_ns;
-    }
-    io->ops->close(io, handle);
+    rc = write_block(repair, handle, block, 0);
+    repair->io->ops->close(repair->io, handle);
     return rc;
 }
 
-/* Errors: -EBADMSG: the header cannot be made again. */
-static int make_header(struct repair *repair, const struct inspect_damage *damage)
+/* An empty file in the place of one that is gone: its records become a gap. */
+static int mend_file(struct repair *repair, const struct inspect_damage *damage)
 {
     struct wal_io *io = repair->io;
-    struct segment_header header = {
-        .kind = SEGMENT_APPENDED, .segment_no = damage->segment_no, .prev_end = damage->before_end};
     _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
-    bool has_second;
-    int rc = damage->end == 0 ? -EBADMSG : derive_header(repair, damage, &header, &has_second);
+    struct segment_header header;
+    int rc = plan_header(repair, damage, &header);
     if (rc < 0)
         return rc;
-    /* Any frame can be given a salt: something else has to say that it belongs here. */
-    bool follows = damage->before_end > 0 && damage->before_crc == header.prev_crc &&
-                   damage->offset == header.base_offset;
-    if (repair->found.segments == 0 || (!follows && !(damage->before_end == 0 && has_second)))
-        return -EBADMSG;
-    memcpy(&header.log, repair->found.log, sizeof(header.log));
     segment_header_encode(&header, block);
-
-    rc = set_aside(repair, damage->segment_no, 0, WAL_BLOCK_BYTES);
-    if (rc < 0)
+    rc = io->ops->remove_file(io, repair->dir, NEXT_SEGMENT_NAME);
+    if (rc < 0 && rc != -ENOENT)
         return rc;
-    char name[SEGMENT_NAME_BYTES];
-    segment_name(name, damage->segment_no);
-    int handle = io->ops->open_file(io, repair->dir, name,
-                                    WAL_OPEN_WRITE | (io->direct ? WAL_OPEN_DIRECT : 0));
+    unsigned flags = WAL_OPEN_WRITE | WAL_OPEN_CREATE | (io->direct ? WAL_OPEN_DIRECT : 0);
+    int handle = io->ops->open_file(io, repair->dir, NEXT_SEGMENT_NAME, flags);
     if (handle < 0)
         return handle;
-    rc = io->ops->write(io, handle, block, sizeof(block), 0, true);
+    rc = write_block(repair, handle, block, 0);
     io->ops->close(io, handle);
+    return rc == 0 ? name_segment(repair, damage->segment_no) : rc;
+}
+
+/* As long again as the next segment says, with zeros for what is gone. */
+static int mend_end(struct repair *repair, const struct inspect_damage *damage)
+{
+    static const _Alignas(WAL_BLOCK_BYTES) uint8_t zeros[WAL_BLOCK_BYTES];
+    int handle = open_lost(repair, damage, WAL_OPEN_WRITE);
+    if (handle < 0)
+        return handle;
+    int rc = write_block(repair, handle, zeros, damage->end - WAL_BLOCK_BYTES);
+    repair->io->ops->close(repair->io, handle);
     return rc;
+}
+
+/* Errors: -EBADMSG: that cannot be done. */
+static int mend(struct repair *repair, const struct inspect_damage *damage)
+{
+    switch (damage->lost) {
+    case INSPECT_HEADER: return mend_header(repair, damage);
+    case INSPECT_FILE: return mend_file(repair, damage);
+    case INSPECT_END: return mend_end(repair, damage);
+    default: return -EBADMSG;
+    }
 }
 
 /* ---- the whole ---- */
@@ -305,29 +399,26 @@ static int look(struct repair *repair)
     return wal_inspect(repair->io, repair->dir, NULL, &repair->found);
 }
 
-/* The first header that is damaged is made again, and then the log looked at anew. */
-static int make_headers(struct repair *repair, unsigned *ret_headers)
+/* The first of the segments that are lost is made again, and then the log looked at anew. */
+static int mend_segments(struct repair *repair, unsigned *ret_mended)
 {
-    for (;;) {
-        const struct inspect_damage *damage = NULL;
-        for (size_t i = repair->found.damage_count; i-- > 0;) {
-            if (repair->found.damages[i].is_header)
-                damage = &repair->found.damages[i];
-        }
-        if (!damage)
-            return 0;
-        int rc = make_header(repair, damage);
+    while (repair_plan(&repair->found) == REPAIR_SEGMENTS) {
+        size_t i = 0;
+        while (repair->found.damages[i].lost == INSPECT_BYTES)
+            i++;
+        int rc = mend(repair, &repair->found.damages[i]);
         if (rc < 0)
             return rc;
-        ++*ret_headers;
+        ++*ret_mended;
         rc = look(repair);
         if (rc < 0)
             return rc;
     }
+    return 0;
 }
 
 static int repair_log(struct repair *repair, const char *name, enum repair_plan *ret_plan,
-                      unsigned *ret_headers)
+                      unsigned *ret_mended)
 {
     int rc = look(repair);
     if (rc == 0)
@@ -335,7 +426,7 @@ static int repair_log(struct repair *repair, const char *name, enum repair_plan 
     if (rc == 0)
         rc = look(repair);
     if (rc == 0)
-        rc = make_headers(repair, ret_headers);
+        rc = mend_segments(repair, ret_mended);
     if (rc < 0)
         return rc;
     *ret_plan = repair_plan(&repair->found);
@@ -363,10 +454,10 @@ static int open_once(struct store *store, const char *name)
 }
 
 int store_repair(struct store *store, const char *name, enum repair_plan *ret_plan,
-                 unsigned *ret_headers)
+                 unsigned *ret_mended)
 {
     struct repair repair = {.store = store, .io = store->io};
-    *ret_headers = 0;
+    *ret_mended = 0;
     *ret_plan = REPAIR_IMPOSSIBLE;
     if (!store_name_is_valid(name))
         return -EINVAL;
@@ -378,7 +469,7 @@ int store_repair(struct store *store, const char *name, enum repair_plan *ret_pl
     repair.dir = repair.io->ops->open_dir(repair.io, store->logs_dir, name);
     if (repair.dir < 0)
         return repair.dir;
-    int rc = repair_log(&repair, name, ret_plan, ret_headers);
+    int rc = repair_log(&repair, name, ret_plan, ret_mended);
     repair.io->ops->close(repair.io, repair.dir);
     inspection_done(&repair.found);
     return rc == 0 ? open_once(store, name) : rc;

@@ -14,22 +14,23 @@ enum repair_plan {
     REPAIR_TORN,       /* opening it will set aside and clear the end of a write */
     REPAIR_SET_ASIDE,  /* damage in segments that are full: copied, and known from then on */
     REPAIR_NEW,        /* the same in the last segment: the log goes on in a new one */
-    REPAIR_IMPOSSIBLE, /* a segment is missing, or its header is lost and cannot be made again */
+    REPAIR_SEGMENTS,   /* a header or a file is lost: made again first, and then looked at anew */
+    REPAIR_IMPOSSIBLE, /* two segments claim the same offsets, or not one header is whole */
 };
 
-/* What a repair of this log would have to do; headers that are to be made again come first, and what
- * is behind them is only seen then. */
+/* What a repair of this log would have to do first. */
 enum repair_plan repair_plan(const struct inspection *found);
 
 /*
  * Repairs a log of a store; nobody may hold it. Every step is durable before the next one begins, and
- * a repair that was cut short is begun again from the start. *ret_headers: how many headers of
- * segments were made again; *ret_plan: what was done, or what stood in the way.
+ * a repair that was cut short is begun again from the start. *ret_mended: how many
+ * headers and files of segments were made again; *ret_plan: what was done then, or what stood in the
+ * way.
  *
- * Errors: -ENOENT: no such log; -EBADMSG: REPAIR_IMPOSSIBLE, and nothing but whole headers was
- * written; -EBUSY: the log is open; others as wal_inspect(), and from the disk.
+ * Errors: -ENOENT: no such log; -EBADMSG: REPAIR_IMPOSSIBLE, and nothing but what was mended has
+ * changed; -EBUSY: the log is open; others as wal_inspect(), and from the disk.
  */
 int store_repair(struct store *store, const char *name, enum repair_plan *ret_plan,
-                 unsigned *ret_headers);
+                 unsigned *ret_mended);
 
 #endif

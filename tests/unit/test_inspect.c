@@ -328,28 +328,48 @@ static void a_torn_end_is_told_from_damage(void **state)
     inspection_done(&found);
 }
 
-static void a_missing_segment_is_beyond_repair_and_stays_as_it_is(void **state)
+/* An empty file stands in for it, and its records are a gap. */
+static void a_missing_segment_becomes_a_gap(void **state)
+{
+    struct fixture *f = begin(state);
+    struct layout layout;
+    learn_layout(f, &layout);
+    for (uint64_t s = 0; s + 1 < layout.count; s++) {
+        for (unsigned how = 0; how < 3; how++) {
+            make_log(f);
+            const char *path = fixture_segment(f, FIXTURE_LOG, s);
+            if (how == 0)
+                assert_int_equal(sim_delete(f->disk, path), 0);
+            else
+                assert_int_equal(sim_truncate(f->disk, path, how == 1 ? 0 : 3 * WAL_BLOCK_BYTES),
+                                 0);
+            if (how == 0 && s + 2 < layout.count) /* two at once */
+                assert_int_equal(sim_delete(f->disk, fixture_segment(f, FIXTURE_LOG, s + 1)), 0);
+            check_case(f, s, 3 * WAL_BLOCK_BYTES, how == 2, layout.served);
+        }
+    }
+}
+
+static void a_log_without_a_whole_header_is_beyond_repair(void **state)
 {
     struct fixture *f = begin(state);
     struct inspection found;
-    make_log(f);
-    assert_int_equal(sim_delete(f->disk, fixture_segment(f, FIXTURE_LOG, 1)), 0);
-    inspect(f, &found);
-    assert_int_equal(found.verdict, INSPECT_DAMAGED);
-    assert_int_equal(repair_plan(&found), REPAIR_IMPOSSIBLE);
-    inspection_done(&found);
     enum repair_plan plan;
     unsigned headers;
+    sim_reset(f->disk, 7);
+    fixture_begin(f);
+    assert_int_equal(fixture_close(f), 0);
+    sim_settle(f->disk);
+    assert_int_equal(sim_truncate(f->disk, fixture_segment(f, FIXTURE_LOG, 0), 0), 0);
+    inspect(f, &found);
+    assert_int_equal(found.verdict, INSPECT_DAMAGED);
+    inspection_done(&found);
     fixture_open(f);
     assert_int_equal(store_repair(f->store, FIXTURE_LOG, &plan, &headers), -EBADMSG);
-    assert_int_equal(plan, REPAIR_IMPOSSIBLE);
-    f->wal = fixture_get(f, FIXTURE_LOG, false);
-    assert_int_equal(wal_status(f->wal), -EBADMSG);
-    fixture_put(f, f->wal);
+    assert_int_equal(headers, 0);
     assert_int_equal(store_repair(f->store, "none", &plan, &headers), -ENOENT);
 }
 
-/* In the last segment, with intact frames on either side. */
 static void hurt(struct fixture *f, const struct layout *layout, unsigned what)
 {
     uint64_t last = layout->count - 1;
@@ -360,8 +380,12 @@ static void hurt(struct fixture *f, const struct layout *layout, unsigned what)
         sim_zero_block(f->disk, fixture_segment(f, FIXTURE_LOG, last), 1);
     else if (what == 2)
         sim_zero_block(f->disk, fixture_segment(f, FIXTURE_LOG, 1), 3);
-    else
+    else if (what == 3)
         sim_zero_block(f->disk, fixture_segment(f, FIXTURE_LOG, last), 0);
+    else if (what == 4)
+        sim_delete(f->disk, fixture_segment(f, FIXTURE_LOG, 1));
+    else
+        sim_truncate(f->disk, fixture_segment(f, FIXTURE_LOG, 1), 3 * WAL_BLOCK_BYTES);
     sim_settle(f->disk);
 }
 
@@ -371,7 +395,7 @@ static void a_repair_that_is_cut_short_is_begun_again(void **state)
     struct layout layout;
     struct view whole, view;
     learn_layout(f, &layout);
-    for (unsigned what = 0; what < 4; what++) {
+    for (unsigned what = 0; what < 6; what++) {
         hurt(f, &layout, what);
         look(f, &whole);
         assert_int_equal(fixture_close(f), 0);
@@ -416,7 +440,8 @@ int main(void)
         ON_SIM(headers_are_made_again_without_loss),
         ON_SIM(a_last_frame_without_a_header_keeps_its_offsets),
         ON_SIM(a_torn_end_is_told_from_damage),
-        ON_SIM(a_missing_segment_is_beyond_repair_and_stays_as_it_is),
+        ON_SIM(a_missing_segment_becomes_a_gap),
+        ON_SIM(a_log_without_a_whole_header_is_beyond_repair),
         ON_SIM(a_repair_that_is_cut_short_is_begun_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
