@@ -2,8 +2,8 @@
 # shellcheck disable=SC2119 # start and stop take arguments of their own
 # Edge case 14, 15, 16 and 19: verify names each damage to the files of a log, no wrong byte is served,
 # and repair keeps what was damaged. With ALL=yes in the environment: every byte, every case served.
-# shellcheck source=tests/http/lib.sh
-. "${0%/*}/../http/lib.sh" "$@"
+# shellcheck source=tests/files/lib.sh
+. "${0%/*}/lib.sh" "$@"
 
 start --segment-bytes 16KiB
 for log in a b; do
