@@ -112,14 +112,16 @@ complains 64 'There is no log "none"' verify --log none "$data"
 complains 64 'neither a data directory' verify "$work"
 complains 64 'neither a data directory' repair --yes "$work"
 complains 64 'neither a data directory' dump "$work/nowhere"
-[ ! -e "$work/logs" ] && [ ! -e "$work/nowhere" ] || die 'a directory was made'
+if [ -e "$work/logs" ] || [ -e "$work/nowhere" ]; then
+    die 'a directory was made'
+fi
 status=0
 "$wald" verify "$data" >/dev/full 2>"$work/errors" || status=$?
 [ "$status" -eq 74 ] || die "/dev/full: $status"
 for command in verify dump repair doctor crashtest; do
     ends 0 "$command" --help
-    grep -q "^usage: wald $command " "$work/out" && grep -q '^exit status: 0' "$work/out" ||
-        die "$command --help"
+    grep -q "^usage: wald $command " "$work/out" || die "$command --help"
+    grep -q '^exit status: 0' "$work/out" || die "$command --help tells no status"
     ends 0 help "$command"
 done
 
