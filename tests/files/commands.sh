@@ -130,7 +130,7 @@ done
 if command -v tmux >/dev/null; then
     start
     head -c 900000 /dev/zero >"$work/large"
-    for _ in $(seq 150); do
+    for _ in $(seq 60); do
         expect 200 -H 'Content-Type: application/octet-stream' --data-binary "@$work/large" \
             "$url/logs/large"
     done
