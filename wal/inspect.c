@@ -260,12 +260,26 @@ static void mark_strangers(struct inspector *in)
 
 /* ---- what was found ---- */
 
+/* By one copy or by several. */
 static bool is_set_aside(const struct inspector *in, const struct inspect_damage *damage)
 {
+    uint64_t position = damage->position;
+    bool found = true;
+    while (found && position < damage->end) {
+        found = false;
+        for (size_t i = 0; i < in->set_aside_count && !found; i++) {
+            const struct range *range = &in->set_aside[i];
+            found = range->number == damage->segment_no && range->begin <= position &&
+                    range->end > position;
+            position = found ? range->end : position;
+        }
+    }
+    if (damage->position < damage->end)
+        return found;
     for (size_t i = 0; i < in->set_aside_count; i++) {
         const struct range *range = &in->set_aside[i];
-        if (range->number == damage->segment_no && range->begin == damage->position &&
-            range->end == damage->end)
+        if (range->number == damage->segment_no && range->begin == position &&
+            range->end == position)
             return true;
     }
     return false;
@@ -467,6 +481,13 @@ static bool padding_is_fine(const uint8_t *frame, uint32_t body_bytes)
            is_zero(frame + used, frame_bytes(body_bytes) - used);
 }
 
+static void note_taken(struct inspect_end *end)
+{
+    end->taken_position = end->position;
+    end->taken_frame = end->frame_no;
+    end->taken_crc = end->crc;
+}
+
 /* Moves behind a frame of which at least the header is whole. */
 static int take_frame(struct inspector *in, const struct frame_header *header, const uint8_t *data)
 {
@@ -506,6 +527,8 @@ static int take_frame(struct inspector *in, const struct frame_header *header, c
     end->position = frame.position + frame.bytes;
     end->frame_no = header->frame_no + 1;
     end->crc = header->crc;
+    end->bytes_unknown = fault != NULL;
+    note_taken(end);
     in->found->frames += !fault;
     in->found->clean = header->flags & FRAME_CLEAN;
     return 0;
@@ -517,7 +540,8 @@ static bool follows(const struct inspector *in, const struct frame_header *heade
 {
     const struct inspect_end *end = in->end;
     return header->frame_no == end->frame_no && header->prev_crc == end->crc &&
-           header->base_offset == end->offset && header->base_bytes == end->bytes &&
+           header->base_offset == end->offset &&
+           (header->base_bytes == end->bytes || end->bytes_unknown) &&
            !!(header->flags & FRAME_STATE) == (end->position == WAL_BLOCK_BYTES);
 }
 
@@ -609,8 +633,8 @@ static int pass_lost_end(struct inspector *in, const struct bounds *bounds, uint
     if (bounds->is_last) {
         end->offset += bytes / RECORD_BYTES_MIN;
         end->bytes += bytes;
-        end->frame_no += bytes / WAL_BLOCK_BYTES;
-        end->crc = 0;
+        end->lost_end = rest;
+        return rc == 0 ? -ENODATA : rc;
     }
     end->position = rest;
     return rc;
@@ -718,8 +742,9 @@ static int check_seal(struct inspector *in, const struct segment_header *next)
     uint64_t rest;
     int rc = find_rest(in, next->prev_end, in->file_end, &rest);
     if (rc == 0 && rest > next->prev_end)
-        rc = note_damage(in, next->prev_end, rest, end->offset, end->offset,
-                         "something stands behind the end of the segment; no record is hurt");
+        rc = note_damage(in, next->prev_end, rest, end->offset,
+                         max_u64(end->offset, next->base_offset),
+                         "what stands behind the end of the segment is none of it");
     /* After damage up to the very end there is nothing to compare with. */
     const struct inspection *found = in->found;
     const struct inspect_damage *last =
@@ -754,6 +779,9 @@ static int scan_segment(struct inspector *in, const struct candidate *segment,
     end->crc = header->prev_crc;
     end->timestamp_ns = max_u64(end->timestamp_ns, header->created_ns);
     end->has_state_frame = false;
+    end->lost_end = 0;
+    end->bytes_unknown = false;
+    note_taken(end);
     struct bounds bounds = {
         .limit = next ? min_u64(next->prev_end, in->file_end) : in->file_end,
         .is_last = is_last,
@@ -771,7 +799,7 @@ static int scan_segment(struct inspector *in, const struct candidate *segment,
     }
     if (rc == -ENODATA)
         rc = 0;
-    if (rc == 0 && is_last && end->position == WAL_BLOCK_BYTES)
+    if (rc == 0 && is_last && end->position == WAL_BLOCK_BYTES && end->lost_end == 0)
         rc = note_damage(in, WAL_BLOCK_BYTES, max_u64(in->file_end, 2 * WAL_BLOCK_BYTES),
                          end->offset, end->offset, "the segment lacks its first frame");
     if (rc == 0 && next)
@@ -858,13 +886,14 @@ static int take_candidate(struct inspector *in, size_t i)
     return scan_segment(in, candidate, has_next ? &all[i + 1].header : NULL, is_last);
 }
 
-/* Damage to what has been trimmed is none. */
+/* Damage to what has been trimmed is none, but in the last segment it keeps the log from appends. */
 static void drop_trimmed(struct inspection *found)
 {
     size_t kept = 0;
     for (size_t i = 0; i < found->damage_count; i++) {
         const struct inspect_damage *damage = &found->damages[i];
-        bool is_trimmed = damage->offset < found->first_offset &&
+        bool is_trimmed = damage->segment_no != found->rest->last.segment_no &&
+                          damage->offset < found->first_offset &&
                           damage->offset_end != INSPECT_UNKNOWN &&
                           damage->offset_end <= found->first_offset;
         if (is_trimmed)

@@ -98,7 +98,7 @@ struct inspection {
 
 /*
  * Reads all of a log's folder. `dir` is a handle of open_dir(). What lies below the first offset has
- * been trimmed, and no damage there is told of.
+ * been trimmed, and damage there is told of in the last segment alone.
  *
  * Errors: -ENODATA: there is no segment in it; -EPROTONOSUPPORT: written by a newer version;
  * -ENOMEM; others from the disk, but not -EIO, which is damage.

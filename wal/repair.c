@@ -180,9 +180,10 @@ static int begin_segment(struct repair *repair, const char *name)
         .segment_no = end->last.segment_no + 1,
         .base_offset = end->offset,
         .base_bytes = end->bytes,
-        .base_frame = end->frame_no,
-        .prev_end = end->position,
-        .prev_crc = end->crc,
+        /* What was passed over at the end is none of the segment: nothing says that it is a frame. */
+        .base_frame = end->taken_frame,
+        .prev_end = end->taken_position,
+        .prev_crc = end->taken_crc,
         .created_ns = end->timestamp_ns,
     };
     int rc = write_segment(repair, wal, segment);

@@ -9,6 +9,7 @@
  *   the tail may be cut in silence only if nothing behind the cut tells that it had been durable,
  *   and what stands there can come from a torn write
  *   a log that is not hurt is as it was; one that refuses appends changes nothing on the disk
+ *   one that refuses appends takes them again once it is repaired, and the rules above hold as before
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include "tests/crash/history.h"
 #include "tests/crash/layout.h"
 #include "wal/base.h"
+#include "wal/repair.h"
 
 typedef unsigned long long ull;
 
@@ -28,7 +30,9 @@ struct wound {
     bool hurt_frames[LAYOUT_FRAMES_MAX];
     bool torn_frames[LAYOUT_FRAMES_MAX]; /* hurt as a torn write could have left them */
     bool whole_records[LOG_RECORDS_MAX];
-    uint64_t end; /* where the log would end, were it not hurt */
+    uint64_t end;     /* where the log would end, were it not hurt */
+    bool is_refusing; /* it takes no appends, and tells that it ends at: */
+    uint64_t told_end;
 };
 
 static struct layout before[LOGS_MAX], after;
@@ -524,12 +528,58 @@ static void judge_hurt_log(struct history *history, struct log_model *log)
         if (stats.recovery.damaged_offset == UINT64_MAX)
             violation(history, log, "damaged, and nothing tells where");
         history->totals->damaged_logs++;
+        struct wal_positions positions;
+
+        wal_positions(log->wal, &positions);
+        wounds[log->number].is_refusing = true;
+        wounds[log->number].told_end = positions.committed_offset;
     }
     store_put(history->store, log->wal);
     log->wal = NULL;
     if (status != 0 && store_reopen(history->store, log->name) == 0 &&
         fingerprint != disk_fingerprint(history, log))
         violation(history, log, "damaged, and its files were changed");
+}
+
+static void mend_log(struct history *history, struct log_model *log)
+{
+    struct wal_positions positions;
+    enum repair_plan plan;
+    unsigned mended;
+    int rc = store_repair(history->store, log->name, &plan, &mended);
+
+    trace(history, "store_repair(%s): %d, plan %d, %u segments", log->name, rc, (int)plan, mended);
+    if (rc == -EBADMSG && plan == REPAIR_IMPOSSIBLE) {
+        history->totals->beyond_repair++;
+        return;
+    }
+    if (rc < 0)
+        violation(history, log, "its repair failed: %d", rc);
+    rc = store_get(history->store, log->name, false, &log->wal);
+    if (rc < 0 || wal_status(log->wal) != 0)
+        violation(history, log, "it was repaired, and has status %d",
+                  rc < 0 ? rc : wal_status(log->wal));
+    wal_positions(log->wal, &positions);
+    if (positions.committed_offset < wounds[log->number].told_end)
+        violation(history, log, "repaired, it ends at %llu, and had told of %llu",
+                  (ull)positions.committed_offset, (ull)wounds[log->number].told_end);
+    judge_reading(history, log);
+    judge_appending(history, log, 0);
+    store_put(history->store, log->wal);
+    log->wal = NULL;
+    history->totals->repaired_logs++;
+}
+
+static void mend(struct history *history)
+{
+    if (!history_open(history))
+        return;
+    for (unsigned i = 0; i < history->swarm.log_count; i++) {
+        if (wounds[i].is_refusing)
+            mend_log(history, &history->logs[i]);
+    }
+    store_close(history->store, 60000000);
+    history->store = NULL;
 }
 
 void damage_judge(struct history *history)
@@ -554,6 +604,7 @@ void damage_judge(struct history *history)
     }
     store_close(history->store, 60000000);
     history->store = NULL;
+    mend(history);
     for (unsigned i = 0; i < history->swarm.log_count; i++) {
         layout_done(&before[i]);
         history->logs[i].was_checked = false;

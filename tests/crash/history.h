@@ -31,6 +31,8 @@ struct totals {
     uint64_t refused_units;
     uint64_t failed_logs;       /* by faults */
     uint64_t damaged_logs;      /* refused appends after damage */
+    uint64_t repaired_logs;     /* of those */
+    uint64_t beyond_repair;
     uint64_t gaps;              /* reported by cursors */
     uint64_t cut_tails;         /* damage that cannot be told from a crash */
     uint64_t refused_undamaged; /* must stay 0; a violation ends the search before it counts */
