@@ -886,16 +886,16 @@ static int take_candidate(struct inspector *in, size_t i)
     return scan_segment(in, candidate, has_next ? &all[i + 1].header : NULL, is_last);
 }
 
-/* Damage to what has been trimmed is none, but in the last segment it keeps the log from appends. */
+/* Damage to what has been trimmed is none; but headers and the last segment are what recovery reads. */
 static void drop_trimmed(struct inspection *found)
 {
     size_t kept = 0;
     for (size_t i = 0; i < found->damage_count; i++) {
         const struct inspect_damage *damage = &found->damages[i];
-        bool is_trimmed = damage->segment_no != found->rest->last.segment_no &&
-                          damage->offset < found->first_offset &&
-                          damage->offset_end != INSPECT_UNKNOWN &&
-                          damage->offset_end <= found->first_offset;
+        bool is_trimmed =
+            damage->lost != INSPECT_HEADER && damage->segment_no != found->rest->last.segment_no &&
+            damage->offset < found->first_offset && damage->offset_end != INSPECT_UNKNOWN &&
+            damage->offset_end <= found->first_offset;
         if (is_trimmed)
             continue;
         found->known_count += damage->known;

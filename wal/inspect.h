@@ -98,7 +98,7 @@ struct inspection {
 
 /*
  * Reads all of a log's folder. `dir` is a handle of open_dir(). What lies below the first offset has
- * been trimmed, and damage there is told of in the last segment alone.
+ * been trimmed, and damage there is told of where recovery would meet it alone.
  *
  * Errors: -ENODATA: there is no segment in it; -EPROTONOSUPPORT: written by a newer version;
  * -ENOMEM; others from the disk, but not -EIO, which is damage.
