@@ -589,6 +589,9 @@ uint64_t life_run(struct api *api)
         continue;
     if (life->sweeping > 0)
         return UINT64_MAX; /* its end wakes us */
+    /* Nobody is refused a log for the sake of one that is looked at. */
+    if ((life->names || is_walk_due(life)) && !store_has_room(api->config.store))
+        return min_u64(SWEEP_REST_MAX_US, expiry_wait_us(&life->expiry, now_us, realtime_ns));
     if (is_walk_due(life))
         begin_walk(api);
     const char *name = next_name(life);

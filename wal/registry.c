@@ -389,6 +389,14 @@ int store_close_idle(struct store *store, const char *name)
     return held ? -EBUSY : 0;
 }
 
+bool store_has_room(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    bool has_room = store->open_count + 1 < store->config.logs_max;
+    pthread_mutex_unlock(&store->lock);
+    return has_room;
+}
+
 int store_reopen(struct store *store, const char *name)
 {
     if (!store_name_is_valid(name))

@@ -178,6 +178,9 @@ int store_list(struct store *store, const char *prefix, const char *after,
 /* Closes a log that is open, so that it takes no memory, unless somebody holds it. Errors: -EBUSY. */
 int store_close_idle(struct store *store, const char *name);
 
+/* Whether one more log can be opened, and another one after that, without closing any. */
+bool store_has_room(struct store *store);
+
 /* Closes a log that nobody holds and that may be idle, and opens it again by reading the disk:
  * the way out for a log that failed. Errors: -EBUSY: somebody holds it; as store_get(). */
 int store_reopen(struct store *store, const char *name);
