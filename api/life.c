@@ -484,6 +484,19 @@ void life_tidy(struct api *api, const char *name)
     (void)run_errand(api, ERRAND_CLEAR, name, NULL); /* or it waits for who meets it */
 }
 
+void life_met(struct api *api, const char *name)
+{
+    struct life *life = &api->life;
+    if (strcmp(life->opened, name) == 0)
+        life->opened[0] = '\0';
+    if (life->sweeping == 0)
+        return;
+    for (struct errand *errand = life->errands; errand; errand = errand->next) {
+        if (strcmp(errand->name, name) == 0)
+            errand->opens = false;
+    }
+}
+
 void life_release(struct api *api, const char *fork, const struct fork_origin *origin)
 {
     struct errand *errand = errand_new(api, ERRAND_RELEASE, origin->source, NULL);

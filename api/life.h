@@ -104,6 +104,9 @@ struct life {
 void life_init(struct api *api);
 void life_done(struct api *api);
 
+/* A client asks for this log: if the walk has opened it, it stays open. */
+void life_met(struct api *api, const char *name);
+
 /* What has begun and not ended; a stop waits for it. */
 uint64_t life_in_progress(const struct api *api);
 

@@ -102,6 +102,7 @@ static int error_of(struct request *request, enum lifetime lifetime, struct wal_
 static int check_life(struct request *request)
 {
     struct wal_token rests_on = {0};
+    life_met(request->api, request->log);
     if (request->made) /* what is still being made is there for its maker */
         return 0;
     enum lifetime lifetime = life_of(request->api, request->held,

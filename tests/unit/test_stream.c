@@ -39,10 +39,16 @@ static void service_start(struct fixture *f)
     assert_int_equal(api_new(&api, &config), 0);
 }
 
-static void service_stop(void)
+static bool is_quiet(void *context)
 {
+    return api_in_progress(api) == 0;
+}
+
+/* What removes streams that did not come to be has begun by itself, and comes to its end. */
+static void service_stop(struct fixture *f)
+{
+    assert_true(fixture_until(f, is_quiet, NULL));
     assert_int_equal(api_appends_waiting(api), 0);
-    assert_int_equal(api_in_progress(api), 0);
     api_free(api);
 }
 
@@ -198,7 +204,7 @@ static void nothing_is_told_of_a_close_before_it_is_durable(void **state)
     expect_now("HEAD", STREAM, 200, "", "true");
     expect_now("GET", STREAM, 200, "last", "true");
     expect_now("GET", LOG, 200, "\"closed\":true", "");
-    service_stop();
+    service_stop(f);
 }
 
 /* A close that was not written was none, and nobody is told of one. */
@@ -228,7 +234,7 @@ static void what_rests_on_a_refused_close_is_refused(void **state)
     assert_string_equal(header_of(&first, "Stream-Closed"), "");
     expect_answer(&first, 200, "");
     expect_now("GET", STREAM, 200, "not the last", "");
-    service_stop();
+    service_stop(f);
 }
 
 static void what_rests_on_a_failed_close_has_an_unknown_outcome(void **state)
@@ -242,7 +248,7 @@ static void what_rests_on_a_failed_close_has_an_unknown_outcome(void **state)
     for (size_t i = 0; i < CALLS; i++)
         expect_answer(&calls[i], 500, "\"outcome\":\"unknown\"");
     expect_now("GET", STREAM, 200, "", ""); /* it is read as it was */
-    service_stop();
+    service_stop(f);
 }
 
 /* ---- Stream-Seq in flight ---- */
@@ -258,7 +264,7 @@ static void a_sequence_in_flight_is_passed_when_it_is_durable(void **state)
     assert_int_equal(wal_flush(f->wal, FIXTURE_PATIENCE_US), 0);
     expect_answer(&first, 204, "");
     expect_answer(&second, 409, "stream-seq");
-    service_stop();
+    service_stop(f);
 }
 
 /* ---- a stream that is being made with content ---- */
@@ -283,7 +289,7 @@ static void a_stream_is_there_when_its_content_is_durable(void **state)
     expect_answer(&made[0], 201, "");
     expect_answer(&made[1], 200, "");
     expect_now("GET", NEW, 200, "content", "");
-    service_stop();
+    service_stop(f);
 }
 
 /* What a crash leaves of it is no stream that an answer could take for the whole. */
@@ -299,7 +305,7 @@ static void a_stream_without_the_content_it_was_made_with_is_none(void **state)
     assert_true(fixture_until(f, all_are_decided, &alone));
     expect_answer(&made, 500, "\"outcome\":\"unknown\"");
     expect_now("GET", NEW, 404, "log-not-found", "");
-    service_stop();
+    service_stop(f);
     fixture_crash(f);
     fixture_open(f);
     service_start(f);
@@ -308,7 +314,7 @@ static void a_stream_without_the_content_it_was_made_with_is_none(void **state)
     call_begin(&made, "POST", NEW, HEADERS(TEXT), "more");
     assert_true(made.request.response.status >= 400); /* nothing is appended to what is none */
     request_close(&made.request);
-    service_stop();
+    service_stop(f);
 }
 
 int main(void)
