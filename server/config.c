@@ -157,7 +157,9 @@ static void note_strangers(struct config *config, const char *const *environment
 {
     struct config_names *strangers = &config->strangers;
     for (; *environment && strangers->count < CONFIG_NAMES_MAX; environment++) {
-        bool known = strncmp(*environment, "WALD_", 5) != 0;
+        /* WALD_URL is what commands ask that are not the service. */
+        bool known =
+            strncmp(*environment, "WALD_", 5) != 0 || strncmp(*environment, "WALD_URL=", 9) == 0;
         for (unsigned i = 0; i < setting_count && !known; i++)
             known = value_of(&settings[i], *environment) != NULL;
         const char *name =

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Holds every #include of the program against the rules of its layers:
 #
-#   layer     server -> api -> wal, and from outside wal/ only its public headers
+#   layer     server -> api -> wal, and from outside wal/ only its public headers; server -> client,
+#             which knows nothing of the others but wal/base.h
 #   party     a third-party library is met by one file of each folder
 #   path      "folder/file.h" from the root of the repository; no "../", no bare "file.h"
 #
@@ -26,7 +27,7 @@ public_headers='wal/base.h wal/check.h wal/inspect.h wal/repair.h wal/engine.h w
 check()
 {
     cd "$1"
-    find wal api server tests -name '*.[ch]' 2>/dev/null | LC_ALL=C sort >"$work/files"
+    find wal api client server tests -name '*.[ch]' 2>/dev/null | LC_ALL=C sort >"$work/files"
     if ! grep -q '^wal/' "$work/files"; then
         echo "$1: nothing to check: no source in wal/"
         return 1
@@ -51,8 +52,10 @@ check()
                 violation("path", "\"" name "\" is not a path from the root")
             else if (folder == "tests" || folder == target)
                 return
-            else if (folder == "server" && target == "api")
+            else if (folder == "server" && (target == "api" || target == "client"))
                 return
+            else if (folder == "client" && name != "wal/base.h")
+                violation("layer", folder "/ may not include \"" name "\"")
             else if (folder != "wal" && target == "wal" && name in public_header)
                 return
             else
@@ -66,7 +69,7 @@ check()
             sub("/.*", "", party)
             if (party "/" in system_header)
                 return
-            if (party ~ /^(wal|api|server|tests|\.\.?)$/)
+            if (party ~ /^(wal|api|client|server|tests|\.\.?)$/)
                 violation("path", "<" name "> is ours: write it in quotes")
             else if (folder == "tests")
                 return
@@ -100,7 +103,8 @@ plant()
 {
     kind=$1 file=$2 line=$3
     rm -rf "$work/tree"
-    mkdir -p "$work/tree/wal" "$work/tree/api" "$work/tree/server" "$work/tree/tests/unit"
+    mkdir -p "$work/tree/wal" "$work/tree/api" "$work/tree/client" "$work/tree/server" \
+        "$work/tree/tests/unit"
     (
         cd "$work/tree"
         printf '%s\n' '#include <liburing.h>' '#include <sys/uio.h>' '#include "wal/io.h"' >wal/ring.c
@@ -108,6 +112,7 @@ plant()
         printf '%s\n' '#include <stdint.h>' >wal/io.h
         printf '%s\n' '#include <jansson.h>' '#include "wal/store.h"' '#include "api/api.h"' >api/json.c
         printf '%s\n' '#  include <uthash.h> /* its own */' '#include "wal/engine.h"' >api/api.h
+        printf '%s\n' '#include <jansson.h>' '#include "wal/base.h"' '#include "client/a.h"' >client/a.c
         printf '%s\n' '#include <uthash.h>' '#include "api/api.h"' '#include "wal/base.h"' >server/main.c
         printf '%s\n' '#include <cmocka.h>' '#include "wal/io.h"' >tests/unit/test_a.c
         printf '%s\n' '#include <cmocka.h>' '#include <liburing.h>' >tests/unit/test_b.c
@@ -135,6 +140,11 @@ self_test()
     plant layer api/json.c '#include "wal/io.h"'
     plant layer server/main.c '#include "wal/io.h"'
     plant layer wal/ring.c '#include "tests/sim/disk.h"'
+    plant layer client/a.c '#include "wal/store.h"'
+    plant layer client/a.c '#include "api/api.h"'
+    plant layer client/a.c '#include "server/log.h"'
+    plant layer api/json.c '#include "client/a.h"'
+    plant clean server/main.c '#include "client/a.h"'
     plant party wal/ring.c '#include <isa-l.h>'
     plant party wal/ring.c '#include <isa-l/crc.h>'
     plant party wal/ring.c '  #  include <isa-l/crc.h>'
