@@ -68,8 +68,13 @@ tail=$!
 lines_reach "$work/followed" 1
 kill_service
 rm -r "$data"
+followed_port=$port
+port='' # it must not see a service without the log
 serve
 echo new | wald append log >/dev/null
+stop
+port=$followed_port
+serve
 status=0
 wait "$tail" || status=$?
 [ "$status" -eq 1 ] || die "following another log: exit status $status: $(cat "$work/tail.errors")"
