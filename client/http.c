@@ -1,11 +1,16 @@
 #include "client/http.h"
 
 #include <curl/curl.h>
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "client/say.h"
 #include "wal/base.h"
+
+#define LIBRARY "libcurl-gnutls.so.4"
+#define LIBRARY_PACKAGE "libcurl3-gnutls"
 
 #define CONNECT_TIMEOUT_S 10L
 /* A commit may wait for a slow disk. */
@@ -23,11 +28,61 @@ struct http {
     bool head_ended;
 };
 
+/*
+ * The library is loaded by the first command that asks for something, and not linked: it brings twenty
+ * others along, which would cost the service memory, time at its start, and the small image its size.
+ * Its header still has the last word on the type of each function.
+ */
+#define LIBRARY_FUNCTIONS(FUNCTION)                                                                \
+    FUNCTION(global_init)                                                                          \
+    FUNCTION(global_cleanup)                                                                       \
+    FUNCTION(easy_init)                                                                            \
+    FUNCTION(easy_cleanup)                                                                         \
+    FUNCTION(easy_reset)                                                                           \
+    FUNCTION(easy_setopt)                                                                          \
+    FUNCTION(easy_perform)                                                                         \
+    FUNCTION(easy_getinfo)                                                                         \
+    FUNCTION(easy_strerror)                                                                        \
+    FUNCTION(slist_append)                                                                         \
+    FUNCTION(slist_free_all)
+
+#define MEMBER(name) __typeof__(curl_##name) *name;
+static struct {
+    void *handle; /* stays until the process ends */
+    LIBRARY_FUNCTIONS(MEMBER)
+} library;
+#undef MEMBER
+
+#define FIND(name)                                                                                 \
+    library.name = (__typeof__(library.name))dlsym(library.handle, "curl_" #name);                 \
+    if (!library.name)                                                                             \
+        return false;
+
+static bool load_library(void)
+{
+    if (!library.handle)
+        library.handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    if (!library.handle)
+        return false;
+    LIBRARY_FUNCTIONS(FIND)
+    return true;
+}
+#undef FIND
+
 struct http *http_open(const char *url)
 {
+    if (!load_library()) {
+        complain("libcurl, which this command talks to the service with, cannot be loaded: %s. "
+                 "Install the package " LIBRARY_PACKAGE ", or give the command on a machine that "
+                 "has it.",
+                 dlerror());
+        return NULL;
+    }
     struct http *http = calloc(1, sizeof(*http));
-    if (!http || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(http->curl = curl_easy_init())) {
+    if (!http || library.global_init(CURL_GLOBAL_DEFAULT) != 0 ||
+        !(http->curl = library.easy_init())) {
         http_close(http);
+        complain_memory();
         return NULL;
     }
     http->url = url;
@@ -38,8 +93,8 @@ void http_close(struct http *http)
 {
     if (!http)
         return;
-    curl_easy_cleanup(http->curl);
-    curl_global_cleanup();
+    library.easy_cleanup(http->curl);
+    library.global_cleanup();
     free(http);
 }
 
@@ -104,12 +159,14 @@ static CURLcode set_proxy(CURL *curl)
 {
     if (getenv("no_proxy") || getenv("NO_PROXY"))
         return CURLE_OK;
-    return curl_easy_setopt(curl, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
+    return library.easy_setopt(curl, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
 }
 
+/* A number has to be a long, or what the option wants: the library's own check of that is in macros that
+ * are not to be had through a pointer. */
 #define SET(option, value)                                                                         \
     do {                                                                                           \
-        CURLcode code_ = curl_easy_setopt(http->curl, CURLOPT_##option, value);                    \
+        CURLcode code_ = library.easy_setopt(http->curl, CURLOPT_##option, value);                 \
         if (code_ != CURLE_OK)                                                                     \
             return code_;                                                                          \
     } while (0)
@@ -117,7 +174,7 @@ static CURLcode set_proxy(CURL *curl)
 static CURLcode prepare(struct http *http, const struct http_request *request, const char *url,
                         struct curl_slist *headers, struct http_answer *answer)
 {
-    curl_easy_reset(http->curl); /* which keeps the connection */
+    library.easy_reset(http->curl); /* which keeps the connection */
     SET(ERRORBUFFER, http->trouble);
     SET(URL, url);
     SET(PROTOCOLS_STR, "http,https");
@@ -147,7 +204,7 @@ static CURLcode exchange(struct http *http, const struct http_request *request, 
     struct curl_slist *headers = NULL;
     CURLcode code = CURLE_OK;
     for (unsigned i = 0; i < HTTP_HEADERS_MAX && request->headers[i]; i++) {
-        struct curl_slist *longer = curl_slist_append(headers, request->headers[i]);
+        struct curl_slist *longer = library.slist_append(headers, request->headers[i]);
         if (!longer)
             code = CURLE_OUT_OF_MEMORY;
         else
@@ -158,13 +215,13 @@ static CURLcode exchange(struct http *http, const struct http_request *request, 
     if (code == CURLE_OK)
         code = prepare(http, request, url, headers, answer);
     if (code == CURLE_OK)
-        code = curl_easy_perform(http->curl);
+        code = library.easy_perform(http->curl);
     if (code == CURLE_OK)
-        code = curl_easy_getinfo(http->curl, CURLINFO_RESPONSE_CODE, &answer->status);
+        code = library.easy_getinfo(http->curl, CURLINFO_RESPONSE_CODE, &answer->status);
     /* The library takes a head that is cut for a whole one. */
     if (code == CURLE_OK && !http->head_ended)
         code = CURLE_RECV_ERROR;
-    curl_slist_free_all(headers);
+    library.slist_free_all(headers);
     return code;
 }
 
@@ -183,7 +240,7 @@ int http_exchange(struct http *http, const struct http_request *request, struct 
 
 const char *http_trouble(const struct http *http)
 {
-    return http->trouble[0] ? http->trouble : curl_easy_strerror(http->code);
+    return http->trouble[0] ? http->trouble : library.easy_strerror(http->code);
 }
 
 bool http_nobody_is_there(const struct http *http)

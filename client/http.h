@@ -30,7 +30,7 @@ struct http_answer {
 struct http;
 
 /* `url` is the address of the service, without a slash at its end, and has to stay. NULL: no memory,
- * or the library cannot be had. */
+ * or the library cannot be loaded, which has been said then. Not for several threads. */
 struct http *http_open(const char *url);
 void http_close(struct http *http); /* or NULL */
 

@@ -15,7 +15,7 @@ enum exit_status {
     EXIT_USAGE = 64,       /* the command line is wrong */
     EXIT_DATA = 65,        /* what was to be sent, or came, is damaged or cut */
     EXIT_UNREACHABLE = 69, /* no service there, or it was lost */
-    EXIT_SYSTEM = 71,      /* no memory, no random numbers */
+    EXIT_SYSTEM = 71,      /* no memory, no random numbers, no libcurl */
     EXIT_IO = 74,          /* a file, stdin or stdout */
     EXIT_TEMPORARY = 75,   /* the service could not do it now, or cannot tell whether it did */
 };

@@ -24,11 +24,13 @@ int service_open(struct service *ret_service, const struct options *options)
         .url = strndup(options->url, bytes),
         .retry_us = options->retry_us == OPTION_UNSET ? RETRY_DEFAULT_US : options->retry_us,
     };
-    ret_service->http = ret_service->url ? http_open(ret_service->url) : NULL;
+    if (!ret_service->url)
+        return complain_memory();
+    ret_service->http = http_open(ret_service->url);
     if (ret_service->http)
         return 0;
     service_close(ret_service);
-    return complain_memory();
+    return EXIT_SYSTEM;
 }
 
 void service_close(struct service *service)

@@ -31,6 +31,16 @@ done
 fails 64 'is no address of a service' ls --url ftp://127.0.0.1
 fails 64 'is no address of a service' append log --url ftp://127.0.0.1 <<<text
 
+# libcurl is not linked but loaded: where it is missing, or something else, is said; help goes without.
+mkdir "$work/libraries"
+library=$work/libraries/libcurl-gnutls.so.4
+for broken in /dev/null "$(ldd "$wald" | sed -n 's/.*libinih[^>]*=> \([^ ]*\) .*/\1/p')"; do
+    cp --no-preserve=mode "$broken" "$library"
+    LD_LIBRARY_PATH=$work/libraries fails 71 'cannot be loaded: .*libcurl.*package libcurl3-gnutls' ls
+    LD_LIBRARY_PATH=$work/libraries wald help ls >/dev/null
+done
+! ldd "$wald" | grep -q libcurl || die 'libcurl is linked'
+
 for command in append read tail trim export import; do
     fails 64 'takes LOG' "$command"
     fails 64 'is no name of a log' "$command" a/b
