@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 
-ANSWERED_BYTES = (0, 400, 70000, 90, 3000000, 0, 2000)
+ANSWERED_BYTES = (0, 400, 3000000, 70000, 90, 3000000, 2000)
 
 
 def pass_on(source, target):

@@ -262,6 +262,20 @@ scenario 'no locked memory' wald posix \
     --ulimit memlock=0:0 "${quick[@]}"
 scenario 'a limit of 16 processes' wald uring 'io_uring with' --pids-limit 16 "${quick[@]}"
 
+# ---- the commands that talk to the service beside them ----
+
+run wald "${hardened[@]}"
+[ "$(echo 'from inside' | docker exec -i "$name" wald append told)" = 0 ] || die 'wald append'
+[ "$(docker exec "$name" wald read told)" = 'from inside' ] || die 'wald read'
+docker rm -fv "$name" >/dev/null
+run wald:scratch
+status=0
+docker exec "$name" /usr/local/bin/wald ls >"$engine/out" 2>&1 || status=$?
+[ "$status" -eq 71 ] || die "wald ls in scratch: exit status $status: $(cat "$engine/out")"
+grep -q 'cannot be loaded: .* package libcurl3-gnutls' "$engine/out" || die "$(cat "$engine/out")"
+docker rm -fv "$name" >/dev/null
+echo 'ok: the commands work in runtime, and say what scratch does not have'
+
 # ---- what keeps it from starting ----
 
 mkdir "$engine/bind"
