@@ -276,6 +276,15 @@ grep -q 'cannot be loaded: .* package libcurl3-gnutls' "$engine/out" || die "$(c
 docker rm -fv "$name" >/dev/null
 echo 'ok: the commands work in runtime, and say what scratch does not have'
 
+# ---- the monitoring that is shipped, on a container ----
+
+run wald "${hardened[@]}"
+status=0
+"$root/tests/deploy/monitoring.sh" "$engine" "$url" >"$engine/out" 2>&1 || status=$?
+[ "$status" -eq 0 ] || die "monitoring.sh: exit status $status: $(tail -n 20 "$engine/out")"
+docker rm -fv "$name" >/dev/null
+echo "ok: $(tail -n 1 "$engine/out"), in a container"
+
 # ---- what keeps it from starting ----
 
 mkdir "$engine/bind"
