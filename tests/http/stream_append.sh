@@ -47,9 +47,11 @@ expect 204 -H 'Content-Type: application/octet-stream' -d end "$s/large"
 expect 200 "$url/logs/large/records?offset=4&limit=1"
 expect_header Log-Next-Offset 5
 head -c 17000000 /dev/zero >"$work/huge"
-expect 413 -H 'Content-Type: application/octet-stream' -H 'Expect: 100-continue' \
-    --data-binary "@$work/huge" "$s/large"
-expect_problem batch-too-large
+for method in PUT POST; do
+    expect 413 -X "$method" -H 'Content-Type: application/octet-stream' \
+        -H 'Expect: 100-continue' --data-binary "@$work/huge" "$s/large"
+    expect_problem batch-too-large
+done
 
 # What is missing or malformed.
 refused 400 empty-record -X POST -H "$text" "$s/a"
