@@ -13,18 +13,23 @@ memory_mib=1600
 depth_max=100000
 
 # GROUP | NAME | what has to be found: "none", or a part of spin's message (A/B: either) | settings
-# "ends" looks for a run that goes round for ever, the other groups at every state.
+# "ends" looks for a run that goes round for ever, the other groups at every state. "long" is what
+# takes minutes, and is not among the tests that run each time.
 cases='
 states   | uring                   | none              | CLIENTS=3 REQUESTS=2
 states   | posix                   | none              | CLIENTS=3 REQUESTS=2 POSIX
 states   | rounds                  | none              | CLIENTS=2 REQUESTS=2 DELETIONS=1 ROUNDS=2
-states   | polls                   | none              | CLIENTS=3 REQUESTS=1 POLLS=1 PUT_OFFS=1 UNHEARDS=1
-states   | deletions               | none              | CLIENTS=3 REQUESTS=1 POLLS=1 DELETIONS=1
-states   | openings                | none              | CLIENTS=2 REQUESTS=2 OPENS=2 DELETIONS=1
-trouble  | trouble                 | none              | CLIENTS=3 REQUESTS=1 AGAINS=1 ROTATIONS=1
-trouble  | full-disk               | none              | CLIENTS=3 REQUESTS=1 SPACES=1 DELETIONS=1
+states   | polls                   | none              | CLIENTS=2 REQUESTS=1 POLLS=1 PUT_OFFS=1 UNHEARDS=1
+states   | deletions               | none              | CLIENTS=2 REQUESTS=1 POLLS=1 DELETIONS=1
+states   | openings                | none              | CLIENTS=2 REQUESTS=1 OPENS=2 DELETIONS=1
+trouble  | full-disk               | none              | CLIENTS=2 REQUESTS=1 SPACES=1 DELETIONS=1
 trouble  | trouble-posix           | none              | CLIENTS=2 REQUESTS=2 AGAINS=1 ROTATIONS=1 POSIX
 trouble  | everything              | none              | CLIENTS=2 REQUESTS=1 AGAINS=1 SPACES=1 ROTATIONS=1 DELETIONS=1 ROUNDS=2
+long     | polls-three             | none              | CLIENTS=3 REQUESTS=1 POLLS=1 PUT_OFFS=1 UNHEARDS=1
+long     | deletions-three         | none              | CLIENTS=3 REQUESTS=1 POLLS=1 DELETIONS=1
+long     | openings-twice          | none              | CLIENTS=2 REQUESTS=2 OPENS=2 DELETIONS=1
+long     | trouble-three           | none              | CLIENTS=3 REQUESTS=1 AGAINS=1 ROTATIONS=1
+long     | full-disk-three         | none              | CLIENTS=3 REQUESTS=1 SPACES=1 DELETIONS=1
 ends     | ends-three              | none              | CLIENTS=3 REQUESTS=1 DELETIONS=1
 ends     | ends-trouble            | none              | CLIENTS=2 REQUESTS=1 AGAINS=1 SPACES=1 ROTATIONS=1 ROUNDS=2
 ends     | ends-polls              | none              | CLIENTS=2 REQUESTS=2 POLLS=1 PUT_OFFS=1 UNHEARDS=1
@@ -116,7 +121,7 @@ if [ "${1-}" = --list ]; then
     awk -F ' *[|] *' 'NF { print $2 }' <<<"$cases"
     exit
 fi
-[ $# -gt 0 ] || set -- states trouble ends mistakes
+[ $# -gt 0 ] || set -- states trouble long ends mistakes
 if ! command -v spin >/dev/null; then
     echo 'spin is not installed'
     exit 77
