@@ -13,8 +13,8 @@ memory_mib=1600
 depth_max=100000
 
 # GROUP | NAME | what has to be found: "none", or a part of spin's message (A/B: either) | settings
-# "ends" looks for a run that goes round for ever, the other groups at every state. "long" is what
-# takes minutes, and is not among the tests that run each time.
+# "ends" looks for a run that goes round for ever, the other groups at every state. "long" and
+# "long-ends" take minutes, and are not among the tests that run each time.
 cases='
 states   | uring                   | none              | CLIENTS=3 REQUESTS=2
 states   | posix                   | none              | CLIENTS=3 REQUESTS=2 POSIX
@@ -25,12 +25,13 @@ states   | openings                | none              | CLIENTS=2 REQUESTS=1 OP
 trouble  | full-disk               | none              | CLIENTS=2 REQUESTS=1 SPACES=1 DELETIONS=1
 trouble  | trouble-posix           | none              | CLIENTS=2 REQUESTS=2 AGAINS=1 ROTATIONS=1 POSIX
 trouble  | everything              | none              | CLIENTS=2 REQUESTS=1 AGAINS=1 SPACES=1 ROTATIONS=1 DELETIONS=1 ROUNDS=2
+long-ends | ends-three             | none              | CLIENTS=3 REQUESTS=1 DELETIONS=1
 long     | polls-three             | none              | CLIENTS=3 REQUESTS=1 POLLS=1 PUT_OFFS=1 UNHEARDS=1
 long     | deletions-three         | none              | CLIENTS=3 REQUESTS=1 POLLS=1 DELETIONS=1
 long     | openings-twice          | none              | CLIENTS=2 REQUESTS=2 OPENS=2 DELETIONS=1
 long     | trouble-three           | none              | CLIENTS=3 REQUESTS=1 AGAINS=1 ROTATIONS=1
 long     | full-disk-three         | none              | CLIENTS=3 REQUESTS=1 SPACES=1 DELETIONS=1
-ends     | ends-three              | none              | CLIENTS=3 REQUESTS=1 DELETIONS=1
+ends     | ends-two                | none              | CLIENTS=2 REQUESTS=1 DELETIONS=1
 ends     | ends-trouble            | none              | CLIENTS=2 REQUESTS=1 AGAINS=1 SPACES=1 ROTATIONS=1 ROUNDS=2
 ends     | ends-polls              | none              | CLIENTS=2 REQUESTS=2 POLLS=1 PUT_OFFS=1 UNHEARDS=1
 ends     | never-sleeps            | non-progress      | CLIENTS=2 REQUESTS=1 PLANT_NEVER_SLEEPS
@@ -74,7 +75,7 @@ verify()
         defines+=("-D$setting")
     done
     case $group in
-    ends)
+    ends | long-ends)
         flags+=(-O2 -DNP)
         options+=(-l)
         ;;
@@ -121,7 +122,7 @@ if [ "${1-}" = --list ]; then
     awk -F ' *[|] *' 'NF { print $2 }' <<<"$cases"
     exit
 fi
-[ $# -gt 0 ] || set -- states trouble long ends mistakes
+[ $# -gt 0 ] || set -- states trouble ends mistakes long long-ends
 if ! command -v spin >/dev/null; then
     echo 'spin is not installed'
     exit 77
