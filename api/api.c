@@ -525,8 +525,10 @@ enum progress request_answer(struct request *request)
 enum progress request_finish(struct request *request)
 {
     must(request->response.status == 0);
-    if (request->go_on)
+    if (request->go_on) {
+        request->api->logs_waiting--;
         return ended_by(request, TAKE(request->go_on)(request));
+    }
     request->finish(request);
     must(request->response.status != 0);
     return ended_by(request, PROGRESS_ANSWERED);
@@ -548,6 +550,13 @@ enum progress request_fail(struct request *request, enum moment moment, int erro
     }
     response_problem(&request->response, problem, NULL);
     return PROGRESS_ANSWERED;
+}
+
+bool request_refuse_header(struct request *request, enum http_known known, const char *advice)
+{
+    response_problem(&request->response, PROBLEM_BAD_HEADER, "%s: %s", gate_header_name(known),
+                     advice);
+    return false;
 }
 
 void held_log_done(struct held_log *held)

@@ -30,13 +30,6 @@ static const char *header(const struct request *request, enum http_known known)
 
 /* ---- what is asked for ---- */
 
-static bool refuse_header(struct request *request, enum http_known known, const char *advice)
-{
-    response_problem(&request->response, PROBLEM_BAD_HEADER, "%s: %s", gate_header_name(known),
-                     advice);
-    return false;
-}
-
 static bool read_ack(struct request *request)
 {
     const char *ack = target_parameter(&request->target, "ack");
@@ -86,8 +79,8 @@ static bool read_producer_number(struct request *request, enum http_known known,
         fine = fine && number <= PRODUCER_NUMBER_MAX;
     }
     *ret_number = number;
-    return fine ||
-           refuse_header(request, known, "a decimal number from 0 to 9007199254740991 (2^53 - 1).");
+    return fine || request_refuse_header(request, known,
+                                         "a decimal number from 0 to 9007199254740991 (2^53 - 1).");
 }
 
 bool append_read_producer(struct request *request)
@@ -101,17 +94,19 @@ bool append_read_producer(struct request *request)
     if (!key && !id && !epoch && !seq)
         return true;
     if (key && (id || epoch || seq))
-        return refuse_header(request, HTTP_IDEMPOTENCY_KEY,
-                             "there together with headers of a producer. Send one or the other.");
+        return request_refuse_header(
+            request, HTTP_IDEMPOTENCY_KEY,
+            "there together with headers of a producer. Send one or the other.");
     if (!key && (!id || !epoch || !seq))
-        return refuse_header(request, HTTP_PRODUCER_ID,
-                             "it comes together with Producer-Epoch and Producer-Seq, or all three "
-                             "stay away.");
+        return request_refuse_header(
+            request, HTTP_PRODUCER_ID,
+            "it comes together with Producer-Epoch and Producer-Seq, or all three "
+            "stay away.");
     idempotency->kind = key ? IDEMPOTENCY_KEY : IDEMPOTENCY_PRODUCER;
     idempotency->id = key ? key : id;
     if (!is_id(idempotency->id))
-        return refuse_header(request, key ? HTTP_IDEMPOTENCY_KEY : HTTP_PRODUCER_ID,
-                             "1 to 255 printable characters of ASCII.");
+        return request_refuse_header(request, key ? HTTP_IDEMPOTENCY_KEY : HTTP_PRODUCER_ID,
+                                     "1 to 255 printable characters of ASCII.");
     return key || (read_producer_number(request, HTTP_PRODUCER_EPOCH, &idempotency->epoch) &&
                    read_producer_number(request, HTTP_PRODUCER_SEQ, &idempotency->seq));
 }
@@ -123,10 +118,11 @@ static bool read_wishes(struct request *request)
     if (!read_ack(request) || !append_read_producer(request))
         return false;
     if (condition && !etag_list_is_valid(condition))
-        return refuse_header(request, HTTP_IF_MATCH,
-                             "send the offset that the append is to get, in double quotes and "
-                             "behind the log's id or alone, such as \"42\"; or * for a log that is "
-                             "there already.");
+        return request_refuse_header(
+            request, HTTP_IF_MATCH,
+            "send the offset that the append is to get, in double quotes and "
+            "behind the log's id or alone, such as \"42\"; or * for a log that is "
+            "there already.");
     return true;
 }
 

@@ -403,11 +403,16 @@ static void opened(struct store_log_waiter *store_waiter)
     judge(errand);
 }
 
-static void begin(struct errand *errand)
+static int open_log(struct errand *errand)
 {
     errand->begun_us = api_now_us();
     errand->store_waiter = (struct store_log_waiter){.done = opened};
-    int rc = store_open_async(errand->api->config.store, errand->name, &errand->store_waiter);
+    return store_open_async(errand->api->config.store, errand->name, &errand->store_waiter);
+}
+
+static void begin(struct errand *errand)
+{
+    int rc = open_log(errand);
     if (rc < 0)
         end(errand, rc);
 }
@@ -439,9 +444,7 @@ static int start(struct errand *errand)
     struct api *api = errand->api;
     struct errand *first = errand_of(api, errand->name);
     if (!first) {
-        errand->begun_us = api_now_us();
-        errand->store_waiter.done = opened;
-        int rc = store_open_async(api->config.store, errand->name, &errand->store_waiter);
+        int rc = open_log(errand);
         if (rc < 0)
             return rc;
     } else {
@@ -584,12 +587,13 @@ static bool is_walk_due(const struct life *life)
 uint64_t life_run(struct api *api)
 {
     struct life *life = &api->life;
-    uint64_t now_us = api_now_us(), realtime_ns = expiry_realtime_ns();
     char ended[LIFE_NAME_BYTES];
     if (api->draining)
         return UINT64_MAX;
+    uint64_t now_us = api_now_us();
     if (life->rest_until_us > now_us)
         return life->rest_until_us - now_us;
+    uint64_t realtime_ns = expiry_realtime_ns();
 
     if (life->opened[0]) { /* not where it ended: who closes a log waits for its committer */
         store_close_idle(api->config.store, life->opened);

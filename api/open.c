@@ -23,9 +23,19 @@ static void store_has_done(struct store_log_waiter *waiter)
     request->transport->resume(request);
 }
 
+/* An errand of the service's own, which tells of its end in the same way. */
+static void life_has_done(struct life_waiter *waiter, int status)
+{
+    struct request *request = container_of(waiter, struct request, life_waiter);
+    request->log_waiter.status = status;
+    request->transport->resume(request);
+}
+
+/* go_on() is called by request_finish(), whichever of the two waiters is done. */
 static void begin_waiting(struct request *request, enum progress (*go_on)(struct request *request))
 {
     request->log_waiter.done = store_has_done;
+    request->life_waiter.done = life_has_done;
     request->log_waiter.wal = NULL;
     request->go_on = go_on;
     request->finish = NULL;
@@ -68,12 +78,10 @@ static enum progress call(struct request *request, int open_error)
 }
 
 static enum progress call_with_log(struct request *request, bool may_open);
-static void life_has_done(struct life_waiter *waiter, int status);
 
 static enum progress go_on_opened(struct request *request)
 {
     struct wal *wal = TAKE(request->log_waiter.wal);
-    request->api->logs_waiting--;
     request->made = false; /* if it was, it has been deleted again */
     if (request->log_waiter.status < 0)
         return call(request, request->log_waiter.status);
@@ -117,7 +125,6 @@ static int check_life(struct request *request)
 static enum progress go_on_ended(struct request *request)
 {
     int status = request->log_waiter.status;
-    request->api->logs_waiting--;
     if (status == -EEXIST || status == -EIDRM)
         return call_with_log(request, true);
     return call(request, -ENOENT);
@@ -136,10 +143,11 @@ static bool has_to_go(struct request *request)
     return true;
 }
 
-static enum progress remove_ended(struct request *request)
+/* Removes a log of the request's name that is dead, if there is one. */
+static enum progress clear_name(struct request *request,
+                                enum progress (*go_on)(struct request *request))
 {
-    begin_waiting(request, go_on_ended);
-    request->life_waiter.done = life_has_done;
+    begin_waiting(request, go_on);
     return wait_for_store(request, life_clear(request->api, request->log, &request->life_waiter));
 }
 
@@ -155,7 +163,7 @@ static enum progress call_with_log(struct request *request, bool may_open)
     if (rc == 0)
         rc = check_life(request);
     if (has_to_go(request))
-        return remove_ended(request);
+        return clear_name(request, go_on_ended);
     if (rc != -EAGAIN)
         return call(request, rc);
     if (!may_open)
@@ -215,7 +223,6 @@ static enum progress go_on_made(struct request *request)
 {
     struct wal *wal = TAKE(request->log_waiter.wal);
     int status = request->log_waiter.status;
-    request->api->logs_waiting--;
     request->made = is_there(request, wal);
     if (status < 0 && status != -EEXIST)
         return call(request, status);
@@ -228,18 +235,10 @@ static enum progress go_on_made(struct request *request)
     return progress;
 }
 
-static void life_has_done(struct life_waiter *waiter, int status)
-{
-    struct request *request = container_of(waiter, struct request, life_waiter);
-    request->log_waiter.status = status;
-    request->transport->resume(request);
-}
-
 /* Either there is no log now, which the handler is told, and makes it; or there is one. */
 static enum progress go_on_cleared(struct request *request)
 {
     int status = request->log_waiter.status;
-    request->api->logs_waiting--;
     request->is_dead = false;
     request->is_kept = status == -EIDRM;
     request->is_free = status == 0;
@@ -252,9 +251,7 @@ static enum progress go_on_cleared(struct request *request)
 
 enum progress request_clear_name(struct request *request)
 {
-    begin_waiting(request, go_on_cleared);
-    request->life_waiter.done = life_has_done;
-    return wait_for_store(request, life_clear(request->api, request->log, &request->life_waiter));
+    return clear_name(request, go_on_cleared);
 }
 
 enum progress request_make_log(struct request *request, const struct wal_state_update *updates,
@@ -277,7 +274,6 @@ static enum progress go_on_steps(struct request *request)
 {
     request->wal = TAKE(request->log_waiter.wal);
     request->status = request->log_waiter.status;
-    request->api->logs_waiting--;
     return TAKE(request->next_step)(request);
 }
 
@@ -285,7 +281,6 @@ void request_begin_steps(struct request *request, enum progress (*go_on)(struct 
 {
     begin_waiting(request, go_on_steps);
     request->next_step = go_on;
-    request->life_waiter.done = life_has_done;
 }
 
 enum progress request_begun_steps(struct request *request, int rc)
@@ -303,7 +298,6 @@ static enum progress go_on_other(struct request *request)
 {
     request->other = TAKE(request->log_waiter.wal);
     request->other_error = request->log_waiter.status;
-    request->api->logs_waiting--;
     return call(request, -ENOENT);
 }
 
@@ -319,7 +313,6 @@ enum progress request_open_other(struct request *request, const char *name)
 
 static enum progress go_on_deleted(struct request *request)
 {
-    request->api->logs_waiting--;
     request->status = request->log_waiter.status;
     request->finish(request);
     must(request->response.status != 0);
@@ -329,7 +322,6 @@ static enum progress go_on_deleted(struct request *request)
 enum progress request_delete_log(struct request *request, void (*finish)(struct request *request))
 {
     begin_waiting(request, go_on_deleted);
-    request->life_waiter.done = life_has_done;
     request->finish = finish;
     return wait_for_store(request, life_delete(request->api, request->log, &request->life_waiter));
 }

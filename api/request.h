@@ -324,6 +324,9 @@ bool request_number(struct request *request, const char *name, uint64_t min, uin
 bool request_patience(struct request *request, const char *name, uint64_t fallback,
                       uint64_t *ret_us);
 
+/* Answers what is wrong with a header, and returns false. `advice` says what to send. */
+bool request_refuse_header(struct request *request, enum http_known known, const char *advice);
+
 /* Answers why a record cannot be had: with what wal_cursor_next() returned and found. */
 enum progress request_refuse_record(struct request *request, struct wal *wal, int error,
                                     const struct wal_entry *entry);

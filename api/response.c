@@ -34,11 +34,9 @@ void response_header_text(struct response *response, const char *name, const cha
     size_t bytes = strlen(value) + 1;
     char *kept = response->values + response->values_bytes;
     must(bytes <= sizeof(response->values) - response->values_bytes);
-    must(response->header_count < RESPONSE_HEADERS_MAX);
     memcpy(kept, value, bytes);
     response->values_bytes += bytes;
-    response->headers[response->header_count].name = name;
-    response->headers[response->header_count++].value = kept;
+    response_header_static(response, name, kept);
 }
 
 void response_text(struct response *response, unsigned status, const char *content_type,

@@ -26,6 +26,22 @@ struct stream_position stream_tail(struct wal *wal)
     return (struct stream_position){positions.committed_offset, positions.committed_bytes};
 }
 
+bool stream_is_closed(struct wal *wal)
+{
+    return stream_has(wal, STREAM_COMMITTED, STREAM_KEY_CLOSED, NULL);
+}
+
+void stream_add_state(struct request *request)
+{
+    char type[STREAM_TYPE_BYTES_MAX + 1];
+    struct stream_position tail = stream_tail(request->wal);
+    stream_type_get(request->wal, STREAM_COMMITTED, type, NULL);
+    response_header(&request->response, "Content-Type", "%s", type);
+    stream_add_next(request, &tail);
+    if (stream_is_closed(request->wal))
+        stream_add_closed(request);
+}
+
 void stream_add_end(struct request *request)
 {
     struct lifespan lifespan;

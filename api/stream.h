@@ -44,13 +44,16 @@ bool stream_wants_closed(const struct request *request);
 
 void stream_add_next(struct request *request, const struct stream_position *position);
 void stream_add_closed(struct request *request);
+/* All three of request->wal: its type, its tail, and whether it is closed. */
+void stream_add_state(struct request *request);
 void stream_add_end(struct request *request); /* when it ends by itself, if it does */
 
 /* What a live answer tells to a client that came with the cursor `sent`; 0: with none. */
 uint64_t stream_cursor(uint64_t sent);
 
-/* The tail as readers see it. */
+/* The tail as readers see it, and whether nothing follows it any more. */
 struct stream_position stream_tail(struct wal *wal);
+bool stream_is_closed(struct wal *wal);
 
 /* ---- refusals: for say_resting(), or at once ---- */
 

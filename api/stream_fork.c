@@ -20,21 +20,15 @@
 
 /* ---- what is asked for ---- */
 
-static bool refuse_header(struct request *request, enum http_known known, const char *advice)
-{
-    response_problem(&request->response, PROBLEM_BAD_HEADER, "%s: %s", gate_header_name(known),
-                     advice);
-    return false;
-}
-
 static bool read_source(struct request *request, struct fork_wish *wish)
 {
     const char *from = request->facts.headers[HTTP_STREAM_FORKED_FROM];
     if (strncmp(from, SOURCE_PREFIX, strlen(SOURCE_PREFIX)) == 0)
         wish->source = from + strlen(SOURCE_PREFIX);
     return (wish->source && store_name_is_valid(wish->source)) ||
-           refuse_header(request, HTTP_STREAM_FORKED_FROM,
-                         "the path of a stream of this service, such as /v1/stream/orders.");
+           request_refuse_header(
+               request, HTTP_STREAM_FORKED_FROM,
+               "the path of a stream of this service, such as /v1/stream/orders.");
 }
 
 bool fork_wish_read(struct request *request, struct fork_wish *ret_wish)
@@ -45,22 +39,25 @@ bool fork_wish_read(struct request *request, struct fork_wish *ret_wish)
     *ret_wish = (struct fork_wish){0};
     if (!headers[HTTP_STREAM_FORKED_FROM]) {
         if (position || sub_offset)
-            return refuse_header(request, HTTP_STREAM_FORKED_FROM,
-                                 "missing. It names the stream that the fork's offset is of.");
+            return request_refuse_header(
+                request, HTTP_STREAM_FORKED_FROM,
+                "missing. It names the stream that the fork's offset is of.");
         return true;
     }
     ret_wish->has_position = position && strcmp(position, "now") != 0;
     if (ret_wish->has_position && strcmp(position, "-1") != 0 &&
         !stream_token_parse(position, &ret_wish->position))
-        return refuse_header(request, HTTP_STREAM_FORK_OFFSET,
-                             "a Stream-Next-Offset that an answer of the source had, -1 for its "
-                             "beginning, or now for its end.");
+        return request_refuse_header(
+            request, HTTP_STREAM_FORK_OFFSET,
+            "a Stream-Next-Offset that an answer of the source had, -1 for its "
+            "beginning, or now for its end.");
     if (sub_offset && !number_parse(sub_offset, &ret_wish->sub_offset))
-        return refuse_header(request, HTTP_STREAM_FORK_SUB_OFFSET,
-                             "a number from 0, in digits alone and without leading zeros: of "
-                             "bytes, or of messages of a JSON stream.");
+        return request_refuse_header(
+            request, HTTP_STREAM_FORK_SUB_OFFSET,
+            "a number from 0, in digits alone and without leading zeros: of "
+            "bytes, or of messages of a JSON stream.");
     if (ret_wish->sub_offset > 0 && !ret_wish->has_position)
-        return refuse_header(
+        return request_refuse_header(
             request, HTTP_STREAM_FORK_OFFSET,
             "missing. Without it the fork begins where the source ends, and behind "
             "that there is nothing for Stream-Fork-Sub-Offset to count.");
@@ -97,9 +94,9 @@ static enum progress refuse_source(struct request *request, const struct wish *w
 
 static bool refuse_position(struct request *request)
 {
-    return refuse_header(request, HTTP_STREAM_FORK_OFFSET,
-                         "no position of the source. Send one that an answer of it had in "
-                         "Stream-Next-Offset, not behind its end.");
+    return request_refuse_header(request, HTTP_STREAM_FORK_OFFSET,
+                                 "no position of the source. Send one that an answer of it had in "
+                                 "Stream-Next-Offset, not behind its end.");
 }
 
 static bool refuse_trimmed(struct request *request)

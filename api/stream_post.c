@@ -16,13 +16,6 @@
 
 /* ---- what is asked for ---- */
 
-static bool refuse_header(struct request *request, enum http_known known, const char *advice)
-{
-    response_problem(&request->response, PROBLEM_BAD_HEADER, "%s: %s", gate_header_name(known),
-                     advice);
-    return false;
-}
-
 static bool read_wishes(struct request *request, struct load *load)
 {
     const char *const *headers = request->facts.headers;
@@ -38,10 +31,11 @@ static bool read_wishes(struct request *request, struct load *load)
         return false;
     }
     if (load->body_bytes > 0 && !headers[HTTP_CONTENT_TYPE])
-        return refuse_header(request, HTTP_CONTENT_TYPE,
-                             "missing. It says what is appended, and has to be the stream's.");
+        return request_refuse_header(
+            request, HTTP_CONTENT_TYPE,
+            "missing. It says what is appended, and has to be the stream's.");
     if (seq && (!*seq || strlen(seq) > STREAM_SEQ_BYTES_MAX))
-        return refuse_header(request, HTTP_STREAM_SEQ, "1 to 255 characters.");
+        return request_refuse_header(request, HTTP_STREAM_SEQ, "1 to 255 characters.");
     return true;
 }
 
@@ -65,7 +59,7 @@ static void say_duplicate(struct request *request)
 {
     request->append.replayed = true;
     request->response.status = 204;
-    if (stream_has(request->wal, STREAM_COMMITTED, STREAM_KEY_CLOSED, NULL))
+    if (stream_is_closed(request->wal))
         stream_add_closed(request);
     say_producer(request);
 }

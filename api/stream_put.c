@@ -46,28 +46,23 @@ static bool read_type(struct request *request, struct wish *wish)
     return false;
 }
 
-static bool refuse_header(struct request *request, enum http_known known, const char *advice)
-{
-    response_problem(&request->response, PROBLEM_BAD_HEADER, "%s: %s", gate_header_name(known),
-                     advice);
-    return false;
-}
-
 static bool read_lifespan(struct request *request, struct wish *wish)
 {
     const char *ttl = request->facts.headers[HTTP_STREAM_TTL];
     const char *time = request->facts.headers[HTTP_STREAM_EXPIRES_AT];
     if (ttl && time)
-        return refuse_header(request, HTTP_STREAM_TTL,
-                             "there together with Stream-Expires-At. Send one or the other.");
+        return request_refuse_header(
+            request, HTTP_STREAM_TTL,
+            "there together with Stream-Expires-At. Send one or the other.");
     if (ttl && !lifespan_read_ttl(&wish->lifespan, ttl))
-        return refuse_header(request, HTTP_STREAM_TTL,
-                             "a whole number of seconds from 0, in digits alone and without "
-                             "leading zeros.");
+        return request_refuse_header(
+            request, HTTP_STREAM_TTL,
+            "a whole number of seconds from 0, in digits alone and without "
+            "leading zeros.");
     if (time && !lifespan_read_time(&wish->lifespan, time))
-        return refuse_header(request, HTTP_STREAM_EXPIRES_AT,
-                             "a time of RFC 3339, such as 2027-01-31T12:00:00Z or "
-                             "2027-01-31T13:00:00.5+01:00.");
+        return request_refuse_header(request, HTTP_STREAM_EXPIRES_AT,
+                                     "a time of RFC 3339, such as 2027-01-31T12:00:00Z or "
+                                     "2027-01-31T13:00:00.5+01:00.");
     return true;
 }
 
@@ -93,14 +88,8 @@ static bool read_wish(struct request *request, struct wish *wish)
 
 static void say_stream(struct request *request, unsigned status)
 {
-    char type[STREAM_TYPE_BYTES_MAX + 1];
-    struct stream_position tail = stream_tail(request->wal);
     request->response.status = status;
-    stream_type_get(request->wal, STREAM_COMMITTED, type, NULL);
-    response_header(&request->response, "Content-Type", "%s", type);
-    stream_add_next(request, &tail);
-    if (stream_has(request->wal, STREAM_COMMITTED, STREAM_KEY_CLOSED, NULL))
-        stream_add_closed(request);
+    stream_add_state(request);
 }
 
 void say_made(struct request *request)

@@ -136,25 +136,28 @@ static void print_etag(const struct request *request, struct wal *wal, bool clos
              closed ? ":c" : "");
 }
 
-static bool stream_is_closed(struct wal *wal)
-{
-    return stream_has(wal, STREAM_COMMITTED, STREAM_KEY_CLOSED, NULL);
-}
-
 /* ---- a chunk ---- */
 
-/* Adds what is in a record from the position on. False: the position is none of this stream. */
-static bool add_first(struct request *request, const struct wal_entry *entry, bool is_json,
-                      struct text *text)
+/* How much of the first record lies before the position: *ret_skip.
+ * Errors: -EINVAL: the position is none of this stream. */
+static int find_in_first(struct stream *stream, const struct wal_entry *entry, bool is_json,
+                         uint64_t *ret_skip)
 {
-    struct stream *stream = &request->stream;
     if (stream->begin_is_open)
         stream->begin.bytes = entry->bytes_before;
     uint64_t skip = stream->begin.bytes - entry->bytes_before;
     if (stream->begin.bytes < entry->bytes_before || skip >= entry->size || (is_json && skip > 0))
-        return false;
-    text_add(text, (const char *)entry->data + skip, entry->size - skip);
-    return true;
+        return -EINVAL;
+    *ret_skip = skip;
+    return 0;
+}
+
+/* The same where there is no record any more. */
+static int find_at_tail(struct stream *stream, const struct stream_position *tail)
+{
+    if (stream->begin_is_open)
+        stream->begin = *tail;
+    return stream->begin.bytes == tail->bytes ? 0 : -EINVAL;
 }
 
 /* Reads records from stream->begin on until the chunk is full or something is in the way, which is
@@ -172,12 +175,14 @@ static int read_chunk(struct request *request, struct wal *wal, bool is_json, st
             return count == 0 ? rc : 0;
         if (count > 0 && text->bytes + entry->size > CHUNK_BYTES)
             return 0;
+        uint64_t skip = 0;
+        if (count == 0)
+            rc = find_in_first(stream, entry, is_json, &skip);
+        if (rc < 0)
+            return rc;
         if (count > 0 && is_json)
             text_add(text, ",", 1);
-        if (count > 0)
-            text_add(text, entry->data, entry->size);
-        else if (!add_first(request, entry, is_json, text))
-            return -EINVAL;
+        text_add(text, (const char *)entry->data + skip, entry->size - skip);
         stream->end.records = entry->offset + 1;
         stream->end.bytes = entry->bytes_before + entry->size;
     }
@@ -230,11 +235,8 @@ static enum progress answer_chunk(struct request *request)
     if (stream->begin.records < tail.records) {
         rc = read_chunk(request, wal, is_json, &text, &entry);
     } else {
-        if (stream->begin_is_open)
-            stream->begin = tail;
+        rc = find_at_tail(stream, &tail);
         stream->end = stream->begin;
-        if (stream->begin.bytes != tail.bytes)
-            rc = -EINVAL;
     }
     if (rc == -EINVAL)
         return refuse_position(request);
@@ -311,23 +313,15 @@ static int find_begin(struct request *request, struct wal *wal, bool is_json,
                       struct wal_entry *entry, uint64_t *ret_skip)
 {
     CLEANUP(wal_cursor_closep) struct wal_cursor *cursor = NULL;
-    CLEANUP(text_done) struct text text = {0};
     struct stream *stream = &request->stream;
     struct stream_position tail = stream_tail(wal);
     *ret_skip = 0;
-    if (stream->begin.records >= tail.records) {
-        if (stream->begin_is_open)
-            stream->begin = tail;
-        return stream->begin.bytes == tail.bytes ? 0 : -EINVAL;
-    }
+    if (stream->begin.records >= tail.records)
+        return find_at_tail(stream, &tail);
     int rc = wal_cursor_open(&cursor, wal, stream->begin.records);
     if (rc == 0)
         rc = wal_cursor_next(cursor, entry);
-    if (rc == 0 && !add_first(request, entry, is_json, &text))
-        rc = -EINVAL;
-    if (rc == 0)
-        *ret_skip = stream->begin.bytes - entry->bytes_before;
-    return rc;
+    return rc == 0 ? find_in_first(stream, entry, is_json, ret_skip) : rc;
 }
 
 static enum progress answer_events(struct request *request)
@@ -354,14 +348,8 @@ static enum progress answer_events(struct request *request)
 
 static enum progress answer_head(struct request *request)
 {
-    char type[STREAM_TYPE_BYTES_MAX + 1];
-    struct stream_position tail = stream_tail(request->wal);
-    stream_type_get(request->wal, STREAM_COMMITTED, type, NULL);
     request->response.status = 200;
-    response_header(&request->response, "Content-Type", "%s", type);
-    stream_add_next(request, &tail);
-    if (stream_is_closed(request->wal))
-        stream_add_closed(request);
+    stream_add_state(request);
     stream_add_end(request);
     return request_give_back(request);
 }
