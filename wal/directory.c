@@ -135,7 +135,7 @@ static int write_first_segment(struct wal *wal, int dir, int *ret_handle)
                    .log = wal->id,
                    .created_ns = io->ops->realtime_ns(io)},
     };
-    struct frame_header state = {.timestamp_ns = segment.header.created_ns};
+    struct frame_header state = segment_state_frame(&segment.header);
     char name[SEGMENT_NAME_BYTES];
     segment_name(name, 0);
     unsigned flags = WAL_OPEN_WRITE | WAL_OPEN_CREATE | (io->direct ? WAL_OPEN_DIRECT : 0);

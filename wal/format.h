@@ -96,6 +96,16 @@ void segment_header_encode(const struct segment_header *header, void *block);
  *   -EPROTONOSUPPORT  whole, but of a newer version or an unknown kind */
 int segment_header_decode(struct segment_header *ret_header, const void *block);
 
+/* Of offsets, bytes and numbers in a header: no log gets there, and sums above it stay far from
+ * overflow. */
+#define POSITION_MAX (INT64_MAX / 2)
+
+static inline bool segment_header_is_in_range(const struct segment_header *header)
+{
+    return header->segment_no <= POSITION_MAX && header->base_offset <= POSITION_MAX &&
+           header->base_bytes <= POSITION_MAX && header->base_frame <= POSITION_MAX;
+}
+
 /* The last byte of a frame, at the end of its last block, and the last bytes of a frame header. A
  * write that stopped early, at whatever byte, leaves zeros there; a flipped bit does not. */
 #define FRAME_END_MARK 0xa5

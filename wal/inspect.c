@@ -6,46 +6,29 @@
 #include "wal/inspect.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "wal/base.h"
 #include "wal/inspect_end.h"
+#include "wal/inspect_folder.h"
 #include "wal/io.h"
 #include "wal/log.h"
 
 #define WINDOW_BYTES (8u << 20)
-#define POSITION_MAX (INT64_MAX / 2) /* as recovery has it */
 /* The least that a record takes in a frame: a header, one byte, and padding. */
 #define RECORD_BYTES_MIN 24
 
-struct candidate {
-    uint64_t number, file_bytes;
-    struct segment_header header;
-    const char *fault; /* NULL: the header is whole */
-};
-
-struct range {
-    uint64_t number, begin, end;
-};
-
 struct inspector {
     struct wal_io *io;
-    int dir;
     const struct inspect_visitor *visitor;
     struct inspection *found;
     struct inspect_end *end;
-
-    struct candidate *candidates;
-    size_t candidate_count, candidate_room;
-    struct range *set_aside; /* by repairs */
-    size_t set_aside_count, set_aside_room;
-    uint64_t total_bytes, done_bytes;
+    struct inspect_folder folder;
+    uint64_t done_bytes;
 
     /* The segment at hand. */
-    const struct candidate *segment;
+    const struct inspect_candidate *segment;
     int handle;
     uint64_t file_end;
     uint8_t *window;
@@ -58,8 +41,7 @@ static void inspector_done(struct inspector *in)
     if (in->handle >= 0)
         in->io->ops->close(in->io, in->handle);
     free(in->window);
-    free(in->candidates);
-    free(in->set_aside);
+    inspect_folder_done(&in->folder);
 }
 
 void inspection_done(struct inspection *inspection)
@@ -71,219 +53,7 @@ void inspection_done(struct inspection *inspection)
     *inspection = (struct inspection){0};
 }
 
-/* Room for one more. Errors: -ENOMEM. */
-static int grow(void **list, size_t count, size_t *room, size_t size)
-{
-    if (count < *room)
-        return 0;
-    size_t wanted = *room ? *room * 2 : 16;
-    void *larger = realloc(*list, wanted * size);
-    if (!larger)
-        return -ENOMEM;
-    *list = larger;
-    *room = wanted;
-    return 0;
-}
-
-/* ---- what is in the folder ---- */
-
-bool inspect_segment_number(const char *name, uint64_t *ret_number)
-{
-    char expected[SEGMENT_NAME_BYTES];
-    errno = 0;
-    uint64_t number = strtoull(name, NULL, 10);
-    if (errno != 0)
-        return false;
-    segment_name(expected, number);
-    *ret_number = number;
-    return strcmp(name, expected) == 0;
-}
-
-void damaged_name(char ret_name[DAMAGED_NAME_BYTES], uint64_t segment_no, uint64_t begin,
-                  uint64_t end)
-{
-    snprintf(ret_name, DAMAGED_NAME_BYTES, "%020" PRIu64 ".seg.damaged.%" PRIu64 "-%" PRIu64,
-             segment_no, begin, end);
-}
-
-static bool read_set_aside(const char *name, struct range *ret_range)
-{
-    char expected[DAMAGED_NAME_BYTES];
-    unsigned long long number, begin, end;
-    if (sscanf(name, "%20llu.seg.damaged.%20llu-%20llu", &number, &begin, &end) != 3)
-        return false;
-    *ret_range = (struct range){number, begin, end};
-    damaged_name(expected, number, begin, end);
-    return strcmp(name, expected) == 0;
-}
-
-static int visit_name(void *context, const char *name, bool is_dir)
-{
-    struct inspector *in = context;
-    uint64_t number;
-    struct range range;
-    if (is_dir)
-        return 0;
-    if (inspect_segment_number(name, &number)) {
-        void *list = in->candidates;
-        int rc = grow(&list, in->candidate_count, &in->candidate_room, sizeof(*in->candidates));
-        in->candidates = list;
-        if (rc == 0)
-            in->candidates[in->candidate_count++] = (struct candidate){.number = number};
-        return rc;
-    }
-    if (read_set_aside(name, &range)) {
-        void *list = in->set_aside;
-        int rc = grow(&list, in->set_aside_count, &in->set_aside_room, sizeof(*in->set_aside));
-        in->set_aside = list;
-        if (rc == 0)
-            in->set_aside[in->set_aside_count++] = range;
-        return rc;
-    }
-    return 0;
-}
-
-static int compare_candidates(const void *a, const void *b)
-{
-    const struct candidate *x = a, *y = b;
-    return x->number < y->number ? -1 : x->number > y->number;
-}
-
-static bool is_in_range(const struct segment_header *header)
-{
-    return header->segment_no <= POSITION_MAX && header->base_offset <= POSITION_MAX &&
-           header->base_bytes <= POSITION_MAX && header->base_frame <= POSITION_MAX;
-}
-
-static int open_segment(struct inspector *in, uint64_t number)
-{
-    char name[SEGMENT_NAME_BYTES];
-    segment_name(name, number);
-    return in->io->ops->open_file(in->io, in->dir, name, WAL_OPEN_READ | WAL_OPEN_UNCACHED);
-}
-
-static int load_header(struct inspector *in, struct candidate *candidate)
-{
-    struct wal_io *io = in->io;
-    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
-    int handle = open_segment(in, candidate->number);
-    if (handle < 0)
-        return handle;
-    int64_t got = io->ops->read(io, handle, block, sizeof(block), 0);
-    int64_t file_bytes = io->ops->file_bytes(io, handle);
-    io->ops->close(io, handle);
-    if (file_bytes < 0)
-        return (int)file_bytes;
-    if (got < 0 && got != -EIO)
-        return (int)got;
-    candidate->file_bytes = (uint64_t)file_bytes;
-    in->total_bytes += candidate->file_bytes;
-    int rc = got == WAL_BLOCK_BYTES ? segment_header_decode(&candidate->header, block) : -EBADMSG;
-    if (rc == -EPROTONOSUPPORT)
-        return rc;
-    if (got == -EIO)
-        candidate->fault = "the header of the segment cannot be read";
-    else if (got < WAL_BLOCK_BYTES)
-        candidate->fault = "the file ends within the header of the segment";
-    else if (rc < 0)
-        candidate->fault = "the header of the segment does not match its checksum";
-    else if (candidate->header.segment_no != candidate->number || !is_in_range(&candidate->header))
-        candidate->fault = "the header is that of another segment";
-    return 0;
-}
-
-static int list_folder(struct inspector *in)
-{
-    int rc = in->io->ops->list(in->io, in->dir, visit_name, in);
-    if (rc < 0)
-        return rc;
-    if (in->candidate_count == 0)
-        return -ENODATA;
-    qsort(in->candidates, in->candidate_count, sizeof(*in->candidates), compare_candidates);
-    for (size_t i = 0; i < in->candidate_count; i++) {
-        rc = load_header(in, &in->candidates[i]);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
-/* How many segments say that they are of this log. */
-static size_t segments_of(const struct inspector *in, const struct wal_uuid *id)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < in->candidate_count; i++) {
-        const struct candidate *candidate = &in->candidates[i];
-        count += !candidate->fault && memcmp(&candidate->header.log, id, sizeof(*id)) == 0;
-    }
-    return count;
-}
-
-/* Whether the frame that was written together with this header stands behind it. */
-static bool fits_its_file(struct inspector *in, const struct candidate *candidate)
-{
-    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
-    struct frame_header frame;
-    int handle = open_segment(in, candidate->number);
-    if (handle < 0)
-        return false;
-    int64_t got = in->io->ops->read(in->io, handle, block, sizeof(block), WAL_BLOCK_BYTES);
-    in->io->ops->close(in->io, handle);
-    return got == WAL_BLOCK_BYTES &&
-           frame_header_decode(&frame, candidate->header.salt, WAL_BLOCK_BYTES, block) == 0;
-}
-
-/* Of which log this is: the one that most segments are of, and of these at least one whole. */
-static void mark_strangers(struct inspector *in)
-{
-    const struct wal_uuid *id = NULL;
-    size_t most = 0;
-    for (size_t i = in->candidate_count; i-- > 0;) {
-        const struct candidate *candidate = &in->candidates[i];
-        if (candidate->fault)
-            continue;
-        size_t count = segments_of(in, &candidate->header.log);
-        if (!id || (count > most && fits_its_file(in, candidate))) {
-            most = !id && !fits_its_file(in, candidate) ? 0 : count;
-            id = &candidate->header.log;
-        }
-    }
-    if (!id)
-        return;
-    memcpy(in->found->log, id, sizeof(in->found->log));
-    for (size_t i = 0; i < in->candidate_count; i++) {
-        struct candidate *candidate = &in->candidates[i];
-        if (!candidate->fault && memcmp(&candidate->header.log, in->found->log, sizeof(*id)) != 0)
-            candidate->fault = "the segment is of another log";
-    }
-}
-
 /* ---- what was found ---- */
-
-/* By one copy or by several. */
-static bool is_set_aside(const struct inspector *in, const struct inspect_damage *damage)
-{
-    uint64_t position = damage->position;
-    bool found = true;
-    while (found && position < damage->end) {
-        found = false;
-        for (size_t i = 0; i < in->set_aside_count && !found; i++) {
-            const struct range *range = &in->set_aside[i];
-            found = range->number == damage->segment_no && range->begin <= position &&
-                    range->end > position;
-            position = found ? range->end : position;
-        }
-    }
-    if (damage->position < damage->end)
-        return found;
-    for (size_t i = 0; i < in->set_aside_count; i++) {
-        const struct range *range = &in->set_aside[i];
-        if (range->number == damage->segment_no && range->begin == position &&
-            range->end == position)
-            return true;
-    }
-    return false;
-}
 
 static int add_damage(struct inspector *in, struct inspect_damage damage)
 {
@@ -294,8 +64,11 @@ static int add_damage(struct inspector *in, struct inspect_damage damage)
         return -ENOMEM;
     found->damages = larger;
     /* Of the last segment a log stays damaged until a repair has begun another one. */
-    bool is_last = damage.segment_no == in->candidates[in->candidate_count - 1].number;
-    damage.known = damage.lost == INSPECT_BYTES && !is_last && is_set_aside(in, &damage);
+    bool is_last =
+        damage.segment_no == in->folder.candidates[in->folder.candidate_count - 1].number;
+    damage.known =
+        damage.lost == INSPECT_BYTES && !is_last &&
+        inspect_folder_keeps(&in->folder, damage.segment_no, damage.position, damage.end);
     damage.before_end = in->end->position;
     damage.before_crc = in->end->crc;
     damage.before_frame = in->end->frame_no;
@@ -545,22 +318,28 @@ static bool follows(const struct inspector *in, const struct frame_header *heade
            !!(header->flags & FRAME_STATE) == (end->position == WAL_BLOCK_BYTES);
 }
 
+/* The header of a frame that stands at a position, whatever it has to do with the others.
+ * Errors: -EBADMSG: none does, also where the disk cannot be read; others from reading. */
+static int frame_at(struct inspector *in, uint64_t position, struct frame_header *ret_header)
+{
+    const uint8_t *block;
+    int rc = window_get(in, position, WAL_BLOCK_BYTES, &block);
+    if (rc == 0 && frame_header_decode(ret_header, in->segment->header.salt, position, block) == 0)
+        return 0;
+    return rc == 0 || rc == -EIO ? -EBADMSG : rc;
+}
+
 /* Whether a later frame of the last segment proves that what stands here had been durable. */
 static int find_witness(struct inspector *in, uint64_t end, bool *ret_witness)
 {
+    struct frame_header header;
     *ret_witness = false;
     for (uint64_t position = in->end->position + WAL_BLOCK_BYTES; position < end && !*ret_witness;
          position += WAL_BLOCK_BYTES) {
-        struct frame_header header;
-        const uint8_t *block;
-        int rc = window_get(in, position, WAL_BLOCK_BYTES, &block);
-        if (rc == -EIO)
-            continue;
-        if (rc < 0)
+        int rc = frame_at(in, position, &header);
+        if (rc < 0 && rc != -EBADMSG)
             return rc;
-        *ret_witness =
-            frame_header_decode(&header, in->segment->header.salt, position, block) == 0 &&
-            header.durable_frame > in->end->frame_no;
+        *ret_witness = rc == 0 && header.durable_frame > in->end->frame_no;
     }
     return 0;
 }
@@ -595,19 +374,27 @@ static int can_be_torn(struct inspector *in, bool *ret_torn)
     return rc == -EIO ? 0 : rc;
 }
 
+/* Whether what stands at the position, which is no whole frame, is a write that was torn and no damage.
+ * Only the last segment has such; its first frame was whole before anything followed. */
+static int is_torn(struct inspector *in, uint64_t end, bool *ret_torn)
+{
+    bool witness;
+    *ret_torn = false;
+    if (in->end->position <= WAL_BLOCK_BYTES)
+        return 0;
+    int rc = find_witness(in, end, &witness);
+    return rc == 0 && !witness ? can_be_torn(in, ret_torn) : rc;
+}
+
 /* The next frame behind the place that has none. Errors: -ENODATA: there is none. */
 static int find_frame(struct inspector *in, uint64_t limit, struct frame_header *ret_header)
 {
     for (uint64_t position = in->end->position + WAL_BLOCK_BYTES; position < limit;
          position += WAL_BLOCK_BYTES) {
-        const uint8_t *block;
-        int rc = window_get(in, position, WAL_BLOCK_BYTES, &block);
-        if (rc == -EIO)
-            continue;
-        if (rc < 0)
+        int rc = frame_at(in, position, ret_header);
+        if (rc < 0 && rc != -EBADMSG)
             return rc;
-        if (frame_header_decode(ret_header, in->segment->header.salt, position, block) == 0 &&
-            ret_header->frame_no > in->end->frame_no &&
+        if (rc == 0 && ret_header->frame_no > in->end->frame_no &&
             ret_header->base_offset >= in->end->offset && ret_header->base_offset <= POSITION_MAX &&
             position + frame_bytes(ret_header->body_bytes) <= limit)
             return 0;
@@ -653,19 +440,16 @@ static int pass_trouble(struct inspector *in, const struct bounds *bounds)
     if (rest == end->position)
         return -ENODATA;
 
-    if (bounds->is_last && end->position > WAL_BLOCK_BYTES) {
-        bool witness, torn = false;
-        rc = find_witness(in, bounds->limit, &witness);
-        if (rc == 0 && !witness)
-            rc = can_be_torn(in, &torn);
-        if (rc < 0)
-            return rc;
-        if (torn) {
-            in->found->torn_segment = in->segment->number;
-            in->found->torn_position = end->position;
-            in->found->torn_end = rest;
-            return -ENODATA;
-        }
+    bool torn = false;
+    if (bounds->is_last)
+        rc = is_torn(in, bounds->limit, &torn);
+    if (rc < 0)
+        return rc;
+    if (torn) {
+        in->found->torn_segment = in->segment->number;
+        in->found->torn_position = end->position;
+        in->found->torn_end = rest;
+        return -ENODATA;
     }
     struct frame_header header;
     rc = find_frame(in, bounds->limit, &header);
@@ -709,10 +493,8 @@ static int take_next(struct inspector *in, const struct bounds *bounds)
         data = NULL;
     if (bounds->is_last && data &&
         frame_body_verify(&header, data + FRAME_HEADER_BYTES, true) < 0) {
-        bool witness, torn = false;
-        rc = find_witness(in, bounds->limit, &witness);
-        if (rc == 0 && !witness && end->position > WAL_BLOCK_BYTES)
-            rc = can_be_torn(in, &torn);
+        bool torn;
+        rc = is_torn(in, bounds->limit, &torn);
         if (rc < 0)
             return rc;
         if (torn)
@@ -758,7 +540,7 @@ static int check_seal(struct inspector *in, const struct segment_header *next)
     return rc;
 }
 
-static int scan_segment(struct inspector *in, const struct candidate *segment,
+static int scan_segment(struct inspector *in, const struct inspect_candidate *segment,
                         const struct segment_header *next, bool is_last)
 {
     struct inspect_end *end = in->end;
@@ -766,7 +548,7 @@ static int scan_segment(struct inspector *in, const struct candidate *segment,
     in->segment = segment;
     in->begin = in->window_end = 0;
     in->file_end = round_up(segment->file_bytes, WAL_BLOCK_BYTES);
-    in->handle = open_segment(in, segment->number);
+    in->handle = inspect_folder_open(&in->folder, segment->number);
     if (in->handle < 0)
         return in->handle;
 
@@ -793,7 +575,7 @@ static int scan_segment(struct inspector *in, const struct candidate *segment,
         if (!in->visitor->progress)
             continue;
         rc = in->visitor->progress(in->visitor->context, in->done_bytes + end->position,
-                                   in->total_bytes);
+                                   in->folder.total_bytes);
         if (rc != 0)
             break;
     }
@@ -812,7 +594,7 @@ static int scan_segment(struct inspector *in, const struct candidate *segment,
 
 /* ---- the whole ---- */
 
-static int visit_segment(struct inspector *in, const struct candidate *candidate)
+static int visit_segment(struct inspector *in, const struct inspect_candidate *candidate)
 {
     const struct segment_header *header = &candidate->header;
     in->found->segments++;
@@ -835,25 +617,26 @@ static int visit_segment(struct inspector *in, const struct candidate *candidate
 /* Where the next segment that is whole begins. */
 static uint64_t next_base(const struct inspector *in, size_t i)
 {
-    for (; i < in->candidate_count; i++) {
-        if (!in->candidates[i].fault)
-            return in->candidates[i].header.base_offset;
+    for (; i < in->folder.candidate_count; i++) {
+        if (!in->folder.candidates[i].fault)
+            return in->folder.candidates[i].header.base_offset;
     }
     return INSPECT_UNKNOWN;
 }
 
 static int note_missing(struct inspector *in, size_t i)
 {
-    return add_damage(in, (struct inspect_damage){.segment_no = in->candidates[i - 1].number + 1,
-                                                  .offset = in->end->offset,
-                                                  .offset_end = next_base(in, i),
-                                                  .what = "the file of a segment is missing",
-                                                  .lost = INSPECT_FILE});
+    return add_damage(in,
+                      (struct inspect_damage){.segment_no = in->folder.candidates[i - 1].number + 1,
+                                              .offset = in->end->offset,
+                                              .offset_end = next_base(in, i),
+                                              .what = "the file of a segment is missing",
+                                              .lost = INSPECT_FILE});
 }
 
 static int take_candidate(struct inspector *in, size_t i)
 {
-    const struct candidate *all = in->candidates, *candidate = &all[i];
+    const struct inspect_candidate *all = in->folder.candidates, *candidate = &all[i];
     int rc = 0;
     if (i > 0 && all[i - 1].number + 1 != candidate->number)
         rc = note_missing(in, i);
@@ -881,7 +664,7 @@ static int take_candidate(struct inspector *in, size_t i)
         rc = visit_segment(in, candidate);
     if (rc != 0)
         return rc;
-    bool is_last = i + 1 == in->candidate_count;
+    bool is_last = i + 1 == in->folder.candidate_count;
     bool has_next = !is_last && !all[i + 1].fault && all[i + 1].number == candidate->number + 1;
     return scan_segment(in, candidate, has_next ? &all[i + 1].header : NULL, is_last);
 }
@@ -907,7 +690,7 @@ static void drop_trimmed(struct inspection *found)
 static int note_missing_first(struct inspector *in)
 {
     const struct inspection *found = in->found;
-    const struct candidate *first = &in->candidates[0];
+    const struct inspect_candidate *first = &in->folder.candidates[0];
     if (found->segments == 0 || first->fault || first->header.base_offset <= found->first_offset)
         return 0;
     struct inspect_end *end = in->end;
@@ -929,12 +712,11 @@ static int note_missing_first(struct inspector *in)
 static int inspect_all(struct inspector *in)
 {
     struct inspection *found = in->found;
-    int rc = list_folder(in);
+    int rc = inspect_folder_list(&in->folder, found->log);
     if (rc < 0)
         return rc;
-    found->bytes = in->total_bytes;
-    mark_strangers(in);
-    for (size_t i = 0; i < in->candidate_count && rc == 0; i++)
+    found->bytes = in->folder.total_bytes;
+    for (size_t i = 0; i < in->folder.candidate_count && rc == 0; i++)
         rc = take_candidate(in, i);
     if (rc == 0)
         rc = note_missing_first(in);
@@ -956,7 +738,7 @@ int wal_inspect(struct wal_io *io, int dir, const struct inspect_visitor *visito
     static const struct inspect_visitor nobody;
     CLEANUP(inspector_done)
     struct inspector in = {.io = io,
-                           .dir = dir,
+                           .folder = {.io = io, .dir = dir},
                            .visitor = visitor ? visitor : &nobody,
                            .found = ret_inspection,
                            .handle = -1};

@@ -22,9 +22,4 @@ struct inspect_end {
     bool has_state_frame; /* the last segment begins with its STATE frame */
 };
 
-/* Of the file that keeps the bytes [begin, end) of a segment when a repair has set them aside. */
-#define DAMAGED_NAME_BYTES 96
-void damaged_name(char ret_name[DAMAGED_NAME_BYTES], uint64_t segment_no, uint64_t begin,
-                  uint64_t end);
-
 #endif

@@ -376,6 +376,8 @@ int log_add_segment_locked(struct wal *wal, struct segment *segment);
 struct segment *segment_new(void);
 void segment_free(struct segment *segment);
 void segment_name(char ret_name[SEGMENT_NAME_BYTES], uint64_t segment_no);
+/* The other way; false: it is no name of a segment. */
+bool segment_number(const char *name, uint64_t *ret_segment_no);
 /* A handle of the log's directory. Errors: -ENOENT: it was deleted; others from opening. */
 int log_open_dir(struct wal *wal);
 
@@ -415,6 +417,8 @@ void rotate_start(struct wal *wal);
 void rotate_prepare(struct wal *wal);
 /* Removes the files of segments wholly below first_offset. */
 void rotate_sweep(struct wal *wal);
+/* The STATE frame with which a segment of this header begins. */
+struct frame_header segment_state_frame(const struct segment_header *header);
 /* Writes the head of a segment: header, STATE frame, zeros up to *ret_space_end; if `durable` it is
  * that when this returns. Any thread. */
 int segment_write_head(struct wal *wal, int handle, struct segment *segment,

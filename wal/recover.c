@@ -24,9 +24,6 @@
 
 /* Frames that do not fit what is left of a window are read again: a window is much larger. */
 #define SCAN_BYTES (8u << 20)
-/* Of offsets, bytes and numbers in a header: no log gets there, and sums above it stay far from
- * overflow. */
-#define POSITION_MAX (INT64_MAX / 2)
 
 /* ---- a window on a file ---- */
 
@@ -102,13 +99,8 @@ static int visit_name(void *context, const char *name, bool is_dir)
         names->stray_next = true;
         return 0;
     }
-    char expected[SEGMENT_NAME_BYTES], *end;
-    errno = 0;
-    uint64_t number = strtoull(name, &end, 10);
-    if (errno != 0)
-        return 0;
-    segment_name(expected, number);
-    if (strcmp(name, expected) != 0)
+    uint64_t number;
+    if (!segment_number(name, &number))
         return 0; /* not ours: whoever put it there may want it */
 
     if (names->count == names->capacity) {
@@ -166,12 +158,6 @@ static void note_damage(struct recovery *recovery, uint64_t offset)
     found->damaged_offset = min_u64(found->damaged_offset, offset);
 }
 
-static bool is_in_range(const struct segment_header *header)
-{
-    return header->segment_no <= POSITION_MAX && header->base_offset <= POSITION_MAX &&
-           header->base_bytes <= POSITION_MAX && header->base_frame <= POSITION_MAX;
-}
-
 /* Errors: -EBADMSG: the header is damaged; others: the log cannot be opened now. */
 static int load_header(struct recovery *recovery, uint64_t number, struct segment *segment)
 {
@@ -194,7 +180,8 @@ static int load_header(struct recovery *recovery, uint64_t number, struct segmen
 
     if (rc == 0 && file_bytes < 0)
         rc = (int)file_bytes;
-    if (rc == 0 && (segment->header.segment_no != number || !is_in_range(&segment->header)))
+    if (rc == 0 &&
+        (segment->header.segment_no != number || !segment_header_is_in_range(&segment->header)))
         rc = -EBADMSG;
     segment->file_bytes = file_bytes < 0 ? 0 : (uint64_t)file_bytes;
     return rc;

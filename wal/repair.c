@@ -17,6 +17,7 @@
 
 #include "wal/crc32c.h"
 #include "wal/inspect_end.h"
+#include "wal/inspect_folder.h"
 #include "wal/log.h"
 
 #define COPY_BYTES (1u << 20)
@@ -141,14 +142,7 @@ static int write_segment(struct repair *repair, struct wal *wal, struct segment 
 {
     struct wal_io *io = repair->io;
     unsigned flags = WAL_OPEN_WRITE | WAL_OPEN_CREATE | (io->direct ? WAL_OPEN_DIRECT : 0);
-    struct frame_header state = {
-        .base_offset = segment->header.base_offset,
-        .base_bytes = segment->header.base_bytes,
-        .frame_no = segment->header.base_frame,
-        .durable_frame = segment->header.base_frame,
-        .timestamp_ns = segment->header.created_ns,
-        .prev_crc = segment->header.prev_crc,
-    };
+    struct frame_header state = segment_state_frame(&segment->header);
     int rc = io->ops->remove_file(io, repair->dir, NEXT_SEGMENT_NAME);
     if (rc < 0 && rc != -ENOENT)
         return rc;

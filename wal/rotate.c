@@ -16,6 +16,18 @@
 
 /* ---- the head of a segment ---- */
 
+struct frame_header segment_state_frame(const struct segment_header *header)
+{
+    return (struct frame_header){
+        .base_offset = header->base_offset,
+        .base_bytes = header->base_bytes,
+        .frame_no = header->base_frame,
+        .durable_frame = header->base_frame,
+        .timestamp_ns = header->created_ns,
+        .prev_crc = header->prev_crc,
+    };
+}
+
 int segment_write_head(struct wal *wal, int handle, struct segment *segment,
                        struct frame_header *state, uint64_t prepared_bytes, bool durable)
 {
@@ -96,14 +108,7 @@ static int make_segment(struct wal *wal, int dir, struct segment *segment)
     if (wal->rotate_handle < 0)
         return wal->rotate_handle;
 
-    wal->rotate_frame = (struct frame_header){
-        .base_offset = segment->header.base_offset,
-        .base_bytes = segment->header.base_bytes,
-        .frame_no = segment->header.base_frame,
-        .durable_frame = segment->header.base_frame,
-        .timestamp_ns = segment->header.created_ns,
-        .prev_crc = segment->header.prev_crc,
-    };
+    wal->rotate_frame = segment_state_frame(&segment->header);
     int rc = 0;
     if (DEFECT(RENAME_BEFORE_HEADER))
         rc = name_next(wal, dir, segment);

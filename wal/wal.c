@@ -85,6 +85,18 @@ void segment_name(char ret_name[SEGMENT_NAME_BYTES], uint64_t segment_no)
     snprintf(ret_name, SEGMENT_NAME_BYTES, "%020llu.seg", (unsigned long long)segment_no);
 }
 
+bool segment_number(const char *name, uint64_t *ret_segment_no)
+{
+    char expected[SEGMENT_NAME_BYTES];
+    errno = 0;
+    uint64_t number = strtoull(name, NULL, 10);
+    if (errno != 0)
+        return false;
+    segment_name(expected, number);
+    *ret_segment_no = number;
+    return strcmp(name, expected) == 0;
+}
+
 int log_add_segment_locked(struct wal *wal, struct segment *segment)
 {
     struct segment **segments =
