@@ -1,7 +1,7 @@
 #include "api/gate.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 
@@ -10,46 +10,72 @@
 #include "api/target.h"
 #include "wal/base.h"
 
-static const char *const known_names[HTTP_KNOWN_COUNT] = {
-    [HTTP_HOST] = "Host",
-    [HTTP_CONTENT_LENGTH] = "Content-Length",
-    [HTTP_TRANSFER_ENCODING] = "Transfer-Encoding",
-    [HTTP_CONTENT_ENCODING] = "Content-Encoding",
-    [HTTP_CONTENT_TYPE] = "Content-Type",
-    [HTTP_EXPECT] = "Expect",
-    [HTTP_ORIGIN] = "Origin",
-    [HTTP_SEC_FETCH_SITE] = "Sec-Fetch-Site",
-    [HTTP_ACCEPT] = "Accept",
-    [HTTP_PREFER] = "Prefer",
-    [HTTP_RANGE] = "Range",
-    [HTTP_IF_RANGE] = "If-Range",
-    [HTTP_IF_MATCH] = "If-Match",
-    [HTTP_IF_NONE_MATCH] = "If-None-Match",
-    [HTTP_IF_UNMODIFIED_SINCE] = "If-Unmodified-Since",
-    [HTTP_IDEMPOTENCY_KEY] = "Idempotency-Key",
-    [HTTP_PRODUCER_ID] = "Producer-Id",
-    [HTTP_PRODUCER_EPOCH] = "Producer-Epoch",
-    [HTTP_PRODUCER_SEQ] = "Producer-Seq",
-    [HTTP_STREAM_SEQ] = "Stream-Seq",
-    [HTTP_STREAM_CLOSED] = "Stream-Closed",
-    [HTTP_STREAM_TTL] = "Stream-TTL",
-    [HTTP_STREAM_EXPIRES_AT] = "Stream-Expires-At",
-    [HTTP_STREAM_FORKED_FROM] = "Stream-Forked-From",
-    [HTTP_STREAM_FORK_OFFSET] = "Stream-Fork-Offset",
-    [HTTP_STREAM_FORK_SUB_OFFSET] = "Stream-Fork-Sub-Offset",
-    [HTTP_LAST_EVENT_ID] = "Last-Event-ID",
+struct name {
+    const char *text;
+    size_t bytes;
+};
+#define NAME(text)                                                                                 \
+    {                                                                                              \
+        text, sizeof(text) - 1                                                                     \
+    }
+
+static const struct name known_names[HTTP_KNOWN_COUNT] = {
+    [HTTP_HOST] = NAME("Host"),
+    [HTTP_CONTENT_LENGTH] = NAME("Content-Length"),
+    [HTTP_TRANSFER_ENCODING] = NAME("Transfer-Encoding"),
+    [HTTP_CONTENT_ENCODING] = NAME("Content-Encoding"),
+    [HTTP_CONTENT_TYPE] = NAME("Content-Type"),
+    [HTTP_EXPECT] = NAME("Expect"),
+    [HTTP_ORIGIN] = NAME("Origin"),
+    [HTTP_SEC_FETCH_SITE] = NAME("Sec-Fetch-Site"),
+    [HTTP_ACCEPT] = NAME("Accept"),
+    [HTTP_PREFER] = NAME("Prefer"),
+    [HTTP_RANGE] = NAME("Range"),
+    [HTTP_IF_RANGE] = NAME("If-Range"),
+    [HTTP_IF_MATCH] = NAME("If-Match"),
+    [HTTP_IF_NONE_MATCH] = NAME("If-None-Match"),
+    [HTTP_IF_UNMODIFIED_SINCE] = NAME("If-Unmodified-Since"),
+    [HTTP_IDEMPOTENCY_KEY] = NAME("Idempotency-Key"),
+    [HTTP_PRODUCER_ID] = NAME("Producer-Id"),
+    [HTTP_PRODUCER_EPOCH] = NAME("Producer-Epoch"),
+    [HTTP_PRODUCER_SEQ] = NAME("Producer-Seq"),
+    [HTTP_STREAM_SEQ] = NAME("Stream-Seq"),
+    [HTTP_STREAM_CLOSED] = NAME("Stream-Closed"),
+    [HTTP_STREAM_TTL] = NAME("Stream-TTL"),
+    [HTTP_STREAM_EXPIRES_AT] = NAME("Stream-Expires-At"),
+    [HTTP_STREAM_FORKED_FROM] = NAME("Stream-Forked-From"),
+    [HTTP_STREAM_FORK_OFFSET] = NAME("Stream-Fork-Offset"),
+    [HTTP_STREAM_FORK_SUB_OFFSET] = NAME("Stream-Fork-Sub-Offset"),
+    [HTTP_LAST_EVENT_ID] = NAME("Last-Event-ID"),
 };
 
 const char *gate_header_name(enum http_known header)
 {
-    return known_names[header];
+    return known_names[header].text;
 }
 
-/* tchar of RFC 9110. */
+/* What a byte may be part of: tchar of RFC 9110, and the names and addresses of hosts. */
+enum { IN_TOKEN = 1, IN_HOST = 2 };
+static const uint8_t byte_kinds[256] = {
+    ['0' ... '9'] = IN_TOKEN | IN_HOST,
+    ['A' ... 'Z'] = IN_TOKEN | IN_HOST,
+    ['a' ... 'z'] = IN_TOKEN | IN_HOST,
+    ['-'] = IN_TOKEN | IN_HOST,
+    ['.'] = IN_TOKEN | IN_HOST,
+    ['_'] = IN_TOKEN | IN_HOST,
+    ['!'] = IN_TOKEN,
+    ['#' ... '\''] = IN_TOKEN,
+    ['*' ... '+'] = IN_TOKEN,
+    ['^'] = IN_TOKEN,
+    ['`'] = IN_TOKEN,
+    ['|'] = IN_TOKEN,
+    ['~'] = IN_TOKEN,
+};
+
 static bool is_token(const char *text, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++) {
-        if (!isalnum((unsigned char)text[i]) && !(text[i] && strchr("!#$%&'*+-.^_`|~", text[i])))
+        if (!(byte_kinds[(unsigned char)text[i]] & IN_TOKEN))
             return false;
     }
     return bytes > 0;
@@ -65,10 +91,10 @@ static bool has_control_bytes(const char *text, size_t bytes)
     return false;
 }
 
-static bool is_named(const struct http_header *header, const char *name)
+static bool is_named(const struct http_header *header, enum http_known known)
 {
-    return strlen(name) == header->name_bytes &&
-           strncasecmp(header->name, name, header->name_bytes) == 0;
+    return header->name_bytes == known_names[known].bytes &&
+           strncasecmp(header->name, known_names[known].text, header->name_bytes) == 0;
 }
 
 static const char *const method_names[HTTP_OTHER] = {
@@ -95,9 +121,9 @@ static bool refuse(struct response *refusal, enum problem problem, const char *d
     return false;
 }
 
-static bool refuse_header(struct response *refusal, const char *name, const char *advice)
+static bool refuse_header(struct response *refusal, enum http_known header, const char *advice)
 {
-    response_problem(refusal, PROBLEM_BAD_HEADER, "%s: %s", name, advice);
+    response_problem(refusal, PROBLEM_BAD_HEADER, "%s: %s", known_names[header].text, advice);
     return false;
 }
 
@@ -148,12 +174,12 @@ static bool sort_headers(const struct gate_config *config, const struct http_hea
             return refuse(refusal, PROBLEM_BAD_HEADER,
                           "The value of a header has control characters in it.");
         for (size_t k = 0; k < HTTP_KNOWN_COUNT; k++) {
-            if (!is_named(header, known_names[k]))
+            if (!is_named(header, k))
                 continue;
             if (known[k])
-                return refuse_header(refusal, known_names[k],
-                                     "there more than once. Send it once.");
+                return refuse_header(refusal, k, "there more than once. Send it once.");
             known[k] = header->value;
+            break;
         }
     }
     if (bytes > bytes_max) {
@@ -176,20 +202,19 @@ static bool framing_is_clear(const struct http_head *head, struct gate_facts *fa
     const char *coding = known[HTTP_TRANSFER_ENCODING];
     if (coding) {
         if (length)
-            return refuse_header(refusal, known_names[HTTP_TRANSFER_ENCODING],
+            return refuse_header(refusal, HTTP_TRANSFER_ENCODING,
                                  "there together with Content-Length. Send one of them.");
         if (strcmp(head->version, "HTTP/1.1") != 0)
-            return refuse_header(refusal, known_names[HTTP_TRANSFER_ENCODING],
+            return refuse_header(refusal, HTTP_TRANSFER_ENCODING,
                                  "not a header of HTTP/1.0. Send Content-Length.");
         if (strcasecmp(coding, "chunked") != 0)
-            return refuse_header(refusal, known_names[HTTP_TRANSFER_ENCODING],
-                                 "only \"chunked\" is read.");
+            return refuse_header(refusal, HTTP_TRANSFER_ENCODING, "only \"chunked\" is read.");
         facts->chunked = facts->has_body = true;
     }
     if (length) {
         size_t digits = strspn(length, "0123456789");
         if (digits == 0 || digits > 19 || length[digits])
-            return refuse_header(refusal, known_names[HTTP_CONTENT_LENGTH],
+            return refuse_header(refusal, HTTP_CONTENT_LENGTH,
                                  "not a number of bytes. Send 1 to 19 decimal digits.");
         for (const char *digit = length; *digit; digit++)
             facts->content_length = facts->content_length * 10 + (uint64_t)(*digit - '0');
@@ -217,8 +242,9 @@ static bool is_loopback(const char *host, size_t bytes)
 /* How long the name or address is that a Host begins with, if a port or nothing follows; else 0. */
 static size_t host_name_bytes(const char *host)
 {
-    size_t bytes =
-        strspn(host, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_");
+    size_t bytes = 0;
+    while (byte_kinds[(unsigned char)host[bytes]] & IN_HOST)
+        bytes++;
     if (host[0] == '[') {
         bytes = 1 + strspn(host + 1, "0123456789abcdefABCDEF:.");
         if (bytes == 1 || host[bytes++] != ']')
@@ -247,12 +273,11 @@ static bool host_is_fine(const struct gate_config *config, const struct http_hea
     if (!host) {
         if (strcmp(head->version, "HTTP/1.0") == 0)
             return true;
-        return refuse_header(refusal, known_names[HTTP_HOST],
-                             "missing. HTTP/1.1 wants exactly one.");
+        return refuse_header(refusal, HTTP_HOST, "missing. HTTP/1.1 wants exactly one.");
     }
     size_t bytes = host_name_bytes(host);
     if (bytes == 0)
-        return refuse_header(refusal, known_names[HTTP_HOST], "not a name or address with a port.");
+        return refuse_header(refusal, HTTP_HOST, "not a name or address with a port.");
     return host_is_ours(config, host, bytes) || refuse(refusal, PROBLEM_UNKNOWN_HOST, NULL);
 }
 
@@ -285,7 +310,7 @@ static bool origin_is_fine(const struct gate_facts *facts)
 static const char *find_origin(const struct http_head *head)
 {
     for (size_t i = 0; i < head->header_count && i < HTTP_HEADERS_MAX; i++) {
-        if (is_named(&head->headers[i], known_names[HTTP_ORIGIN]))
+        if (is_named(&head->headers[i], HTTP_ORIGIN))
             return head->headers[i].value;
     }
     return NULL;
