@@ -237,8 +237,8 @@ static void skip_body(struct wire *wire, uint64_t count)
         begin_request(wire);
 }
 
-/* How many bytes there are in front that mean nothing but themselves: most of a head. */
-static size_t plain_bytes(const struct wire *wire, const char *bytes, size_t count)
+/* Takes the bytes in front that mean nothing but themselves, most of a head, and says how many. */
+static size_t take_plain_bytes(struct wire *wire, const char *bytes, size_t count)
 {
     size_t i = 0;
     if (wire->cr)
@@ -249,9 +249,11 @@ static size_t plain_bytes(const struct wire *wire, const char *bytes, size_t cou
     } else if (wire->state == WIRE_REQUEST_LINE && !wire->after_space) {
         while (i < count && (unsigned char)bytes[i] > ' ')
             i++;
-    } else if (wire->state == WIRE_FIELD_NAME && wire->name_bytes == sizeof(wire->name)) {
-        while (i < count && (unsigned char)bytes[i] >= ' ' && bytes[i] != ':')
-            i++;
+    } else if (wire->state == WIRE_FIELD_NAME) {
+        for (; i < count && (unsigned char)bytes[i] >= ' ' && bytes[i] != ':'; i++) {
+            if (wire->name_bytes < sizeof(wire->name))
+                wire->name[wire->name_bytes++] = bytes[i];
+        }
     }
     return i;
 }
@@ -265,7 +267,7 @@ size_t wire_look(struct wire *wire, char *bytes, size_t count)
             i += (size_t)skipped;
             skip_body(wire, skipped);
         } else if (wire->state < WIRE_BODY) {
-            i += plain_bytes(wire, &bytes[i], count - i);
+            i += take_plain_bytes(wire, &bytes[i], count - i);
             if (i < count)
                 look_at_head(wire, &bytes[i++]);
         } else if (look_between_chunks(wire, &bytes[i])) {
