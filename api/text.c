@@ -10,35 +10,23 @@
 
 #define CAPACITY_MIN 256
 
-/* Room for `bytes` more, or NULL. */
-static char *make_room(struct text *text, size_t bytes)
+bool text_reserve(struct text *text, size_t bytes)
 {
-    if (text->failed)
-        return NULL;
     if (text->capacity - text->bytes >= bytes)
-        return text->data + text->bytes;
-
+        return true;
     size_t capacity = max_u64(text->capacity, CAPACITY_MIN);
     while (capacity - text->bytes < bytes && capacity <= SIZE_MAX / 4)
         capacity *= 2;
-    char *data = capacity - text->bytes < bytes ? NULL : realloc(text->data, capacity);
+    char *data =
+        text->failed || capacity - text->bytes < bytes ? NULL : realloc(text->data, capacity);
     if (!data) {
         text->failed = true;
-        return NULL;
+        text->capacity = text->bytes; /* nothing finds room any more */
+        return false;
     }
     text->data = data;
     text->capacity = capacity;
-    return data + text->bytes;
-}
-
-void text_add(struct text *text, const void *data, size_t bytes)
-{
-    char *room = make_room(text, bytes);
-    if (!room || bytes == 0)
-        return;
-
-    memcpy(room, data, bytes);
-    text->bytes += bytes;
+    return true;
 }
 
 void text_format(struct text *text, const char *format, ...)
@@ -53,27 +41,17 @@ void text_format(struct text *text, const char *format, ...)
     text_add(text, piece, (size_t)bytes);
 }
 
-void text_add_string(struct text *text, const char *string)
-{
-    text_add(text, string, strlen(string));
-}
-
 char *number_print(char *at, uint64_t number)
 {
-    char digits[NUMBER_BYTES_MAX];
-    char *first = digits + sizeof(digits);
+    size_t digits = 1;
+    for (uint64_t limit = 10; number >= limit && digits < NUMBER_BYTES_MAX; limit *= 10)
+        digits++;
+    char *end = at + digits;
+    char *digit = end;
     do
-        *--first = (char)('0' + number % 10);
+        *--digit = (char)('0' + number % 10);
     while ((number /= 10) > 0);
-    size_t bytes = (size_t)(digits + sizeof(digits) - first);
-    memcpy(at, first, bytes);
-    return at + bytes;
-}
-
-void text_add_number(struct text *text, uint64_t number)
-{
-    char digits[NUMBER_BYTES_MAX];
-    text_add(text, digits, (size_t)(number_print(digits, number) - digits));
+    return end;
 }
 
 void text_add_base64(struct text *text, const void *data, size_t bytes)
@@ -81,9 +59,9 @@ void text_add_base64(struct text *text, const void *data, size_t bytes)
     static const char digits[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
     const uint8_t *in = data;
-    char *out = make_room(text, (bytes + 2) / 3 * 4);
-    if (!out)
+    if (!text_reserve(text, (bytes + 2) / 3 * 4))
         return;
+    char *out = text->data + text->bytes;
 
     for (size_t i = 0; i < bytes; i += 3) {
         size_t left = bytes - i;
