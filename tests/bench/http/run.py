@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import urllib.request
 
 import disk
 import servers
@@ -147,14 +148,18 @@ class Bench:
         return kinds[name](self, folder)
 
     def read_offset(self, server):
-        """Fills a log for the reads, once, and says where to begin."""
+        """Fills a log for the reads, once, and says where its last 64 KiB begin: a read answers with all there
+        is, up to 1 MiB."""
         if server not in self.offsets:
             for method, arguments in (("PUT", ["--body", ""]), ("POST", ["--body-bytes", "1024"])):
                 subprocess.run([self.load, "--port", str(server.port), "--method", method, "--connections", "1",
                                 "--warmup", "0", "--seconds", "0.01" if method == "PUT" else "1", "--path",
                                 "/v1/stream/reads", "--header", "Content-Type: application/octet-stream",
                                 *arguments], stdout=subprocess.DEVNULL, check=True)
-            self.offsets[server] = f"{0:016}_{0:016}"
+            url = f"http://127.0.0.1:{server.port}/v1/stream/reads"
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10) as answer:
+                records, total = map(int, answer.headers["Stream-Next-Offset"].split("_"))
+            self.offsets[server] = f"{records - 64:016}_{total - 65536:016}"
         return self.offsets[server]
 
 
