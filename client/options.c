@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client/say.h"
+#include "client/wrap.h"
 #include "wal/base.h"
 
 #define URL_DEFAULT "http://127.0.0.1:8080"
@@ -226,28 +227,6 @@ int options_read(struct options *ret_options, enum command_bit command, int argc
 /* ---- help ---- */
 
 #define HELP_COLUMN 26u
-#define HELP_WIDTH 98u
-
-/* Words from a column on, the cursor being at `at`. */
-static void print_wrapped(FILE *out, const char *text, unsigned at)
-{
-    while (*text) {
-        unsigned word = (unsigned)strcspn(text, " ");
-        if (at > HELP_COLUMN && at + 1 + word > HELP_WIDTH) {
-            fputc('\n', out);
-            at = 0;
-        }
-        if (at < HELP_COLUMN) {
-            fprintf(out, "%*s", (int)(HELP_COLUMN - at), "");
-            at = HELP_COLUMN;
-        } else {
-            at += (unsigned)fprintf(out, " ");
-        }
-        at += (unsigned)fprintf(out, "%.*s", (int)word, text);
-        text += word + strspn(text + word, " ");
-    }
-    fputc('\n', out);
-}
 
 void options_print(enum command_bit command, FILE *out)
 {
@@ -264,6 +243,6 @@ void options_print(enum command_bit command, FILE *out)
             fputc('\n', out);
             at = 0;
         }
-        print_wrapped(out, rows[i].help, at);
+        wrap_print(out, HELP_COLUMN, rows[i].help, at);
     }
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/wrap.h"
 #include "server/commands.h"
 #include "server/settings.h"
 #include "wal/base.h"
@@ -251,28 +252,6 @@ static bool set_all(struct loading *loading, const struct flag *flags, int flag_
 /* ---- what is printed ---- */
 
 #define HELP_COLUMN 28
-#define HELP_WIDTH 98
-
-/* Words from a column on, the cursor being at `at`. */
-static void print_wrapped(FILE *out, const char *text, unsigned at)
-{
-    while (*text) {
-        unsigned word = (unsigned)strcspn(text, " ");
-        if (at > HELP_COLUMN && at + 1 + word > HELP_WIDTH) {
-            fprintf(out, "\n");
-            at = 0;
-        }
-        if (at < HELP_COLUMN) {
-            fprintf(out, "%*s", (int)(HELP_COLUMN - at), "");
-            at = HELP_COLUMN;
-        } else {
-            at += (unsigned)fprintf(out, " ");
-        }
-        at += (unsigned)fprintf(out, "%.*s", (int)word, text);
-        text += word + strspn(text + word, " ");
-    }
-    fprintf(out, "\n");
-}
 
 /* "1 to 16MiB; default 1MiB" */
 static void describe_range(const struct setting *setting, char *text, size_t bytes)
@@ -308,7 +287,7 @@ static void print_help(FILE *out)
         describe_range(setting, range, sizeof(range));
         snprintf(text, sizeof(text), "%s. %s%sDefault: %s", setting->help, range,
                  range[0] ? ". " : "", setting_default(setting));
-        print_wrapped(out, text, at);
+        wrap_print(out, HELP_COLUMN, text, at);
     }
     fprintf(
         out,
