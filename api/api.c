@@ -177,6 +177,16 @@ void api_count_connection(struct api *api, bool opened)
         api->counters.connections--;
 }
 
+void api_count_parked(struct api *api, unsigned parked)
+{
+    api->counters.connections_parked = parked;
+}
+
+void api_count_turn(struct api *api)
+{
+    api->counters.turns++;
+}
+
 uint64_t api_uptime_us(const struct api *api)
 {
     return api_now_us() - api->begun_us;
@@ -469,6 +479,22 @@ enum begin request_begin(struct request *request, const struct http_head *head, 
                    (!facts->expects_continue && facts->content_length <= SWALLOW_BYTES_MAX);
     request->response.close = !swallow;
     return swallow ? BEGIN_SWALLOW : BEGIN_REFUSE;
+}
+
+void request_forget_head(struct request *request)
+{
+    memset(request->facts.headers, 0, sizeof(request->facts.headers));
+    request->facts.allow_origin = NULL;
+}
+
+bool request_read_again(struct request *request, const struct http_head *head)
+{
+    struct response refusal = {0};
+    bool admitted = gate_admits(&request->api->gate, head, &request->facts, &refusal);
+    response_clear(&refusal);
+    if (admitted)
+        hide_unheeded(request);
+    return admitted;
 }
 
 void request_refuse_size(struct request *request)

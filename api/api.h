@@ -79,7 +79,11 @@ uint64_t api_appends_waiting(const struct api *api);
 /* Microseconds of the monotonic clock, which the store goes by too. Any thread. */
 uint64_t api_now_us(void);
 
-/* A connection was opened, or has been closed. */
+/* A connection was opened, or has been closed; so many of those that are open are parked. */
 void api_count_connection(struct api *api, bool opened);
+void api_count_parked(struct api *api, unsigned parked);
+
+/* The loop has come round. */
+void api_count_turn(struct api *api);
 
 #endif

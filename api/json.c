@@ -453,7 +453,9 @@ static void add_requests(struct text *text, const struct snapshot *snapshot)
             add_number(text, problem_type((enum problem)i), counters->problems[i]);
     }
     close_object(text);
+    add_number(text, "turns", counters->turns);
     add_number(text, "connections", counters->connections);
+    add_number(text, "connections_parked", counters->connections_parked);
     add_number(text, "connections_total", counters->connections_total);
     add_number(text, "followers", snapshot->followers);
     add_number(text, "followers_total", snapshot->followers_total);

@@ -251,6 +251,9 @@ static void add_http(struct text *text, const struct snapshot *snapshot)
 {
     const struct api_counters *counters = snapshot->counters;
     add_answers(text, counters);
+    add_counter(text, "wald_turns_total",
+                "Turns of the loop that serves; with nothing to do there is hardly one a second.",
+                counters->turns);
     add_counter(text, "wald_http_requests_begun_total", "Requests that began, this one included.",
                 counters->requests);
     add_counter(
@@ -262,6 +265,9 @@ static void add_http(struct text *text, const struct snapshot *snapshot)
               snapshot->in_progress);
     add_gauge(text, "wald_http_connections", "Connections open, this one included.",
               counters->connections);
+    add_gauge(text, "wald_http_connections_parked",
+              "Of these, those that are set aside until a log has grown for them.",
+              counters->connections_parked);
     add_counter(text, "wald_http_connections_total", "Connections taken.",
                 counters->connections_total);
     add_gauge(text, "wald_followers", "Streams of events open.", snapshot->followers);

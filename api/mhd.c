@@ -32,9 +32,10 @@
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <microhttpd.h>
-#include <stddef.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -42,7 +43,9 @@
 #include "api/cors.h"
 #include "api/deadline.h"
 #include "api/errors.h"
+#include "api/exchange.h"
 #include "api/head.h"
+#include "api/park.h"
 #include "api/request.h"
 #include "api/text.h"
 #include "api/wire.h"
@@ -66,34 +69,17 @@
 /* Rounds of mhd_run() before the loop looks after the committer again. */
 #define ROUNDS_MAX 8
 
-/* An answer of this size goes into the buffers of the kernel, whether or not the client takes it. */
-#define SMALL_ANSWER_BYTES (16u << 10)
-
 /* How long a turn of mhd_run() goes on beginning answers that take long. */
 #define TURN_US 5000
-
-/* What each body may hold in any case. Bodies that are never finished can use up what all may hold
- * together, and small ones must get past them. */
-#define OWN_BODY_BYTES (16u << 10)
-
-/* What is read of a body after it has been refused, in the hope of its end. */
-#define REFUSED_BODY_BYTES_MAX (4u << 20)
-
-/* Exchanges that are kept for the next requests. */
-#define SPARE_MAX 1024
 
 /* Connections that wait for a commit without being suspended. */
 #define HELD_MAX 512
 
-enum stage {
-    STAGE_HEAD,     /* the target is known, the headers are not */
-    STAGE_BODY,     /* collecting the body */
-    STAGE_PUT_OFF,  /* suspended until there is time for it */
-    STAGE_SWALLOW,  /* the response is there, and waits for the body to pass */
-    STAGE_WAITING,  /* suspended, or held */
-    STAGE_DECIDED,  /* to be resumed, or resumed and to be finished */
-    STAGE_ANSWERED, /* the response has been handed over */
-};
+/* Parked connections that are given back to the library in a round. */
+#define RETURNS_MAX 32
+
+/* Of those who have hung up while they were parked, how many are looked at in a turn. */
+#define GONE_MAX 128
 
 /* A connection, from its beginning to its end. */
 struct link {
@@ -101,43 +87,16 @@ struct link {
     struct MHD_Connection *connection;
     struct exchange *exchange; /* the one under way, if there is one */
     struct deadline deadline;
-    bool is_over; /* it has been told so, and nothing it sent is acted on any more */
-};
-
-struct exchange {
-    struct request request;
-    struct mhd *mhd;
-    struct link *link; /* NULL: the connection is gone, and the request is still being decided */
-    enum stage stage;
-    bool is_held;
-    struct exchange *next; /* in the queue it is in, which is one at most */
-    enum stage put_off_from;
-    bool is_old;     /* HTTP/1.0 */
-    bool has_waited; /* having been put off, it is answered, or waits for news */
-
-    char *body;
-    size_t body_capacity;
-    uint64_t swallowed_bytes;
-    size_t answer_bytes; /* of the body that has been handed over */
-    char *laid_out;      /* a short answer, on the heap, while it is being sent */
-
-    size_t target_bytes;
-    char target[HTTP_TARGET_BYTES_MAX + 1]; /* raw; taken apart by request_begin() */
-};
-
-/* What is cleared for a new request: the target behind it is written anyway. */
-#define EXCHANGE_CLEARED_BYTES offsetof(struct exchange, target)
-
-struct queue {
-    struct exchange *first, **end;
+    bool is_over;               /* it has been told so, and nothing it sent is acted on any more */
+    bool goes_on;               /* only the library is done with it: it has been parked */
+    struct exchange *returning; /* it was parked, and the head will be read a second time */
 };
 
 struct mhd {
     struct MHD_Daemon *daemon;
     struct api *api;
     int poll_fd;
-    uint64_t body_bytes_total, body_bytes;
-    uint64_t answer_bytes_total, answer_bytes;
+    struct exchanges exchanges;
     unsigned suspended;
     unsigned held;     /* of those, the ones that the library does not know to wait */
     bool news_of_held; /* some have been decided, and are not answered yet */
@@ -150,41 +109,18 @@ struct mhd {
 
     struct queue decided; /* in the order of decision */
 
-    struct MHD_Response *stand_in; /* for short answers */
+    struct parking parking;
+    struct queue returning;         /* those of the parked that have been decided, in that order */
+    struct link *returned;          /* the one that the library is being given */
+    unsigned open, connections_max; /* connections of the library; those and the parked at most */
 
-    /* They are larger than what malloc() hands out quickly. */
-    struct exchange *spare;
-    unsigned spare_count;
+    struct MHD_Response *stand_in; /* for short answers */
 
     uint64_t turn_end_us;
     struct queue put_off; /* in the order of arrival */
 };
 
 /* ---- suspending and resuming ---- */
-
-static void queue_init(struct queue *queue)
-{
-    queue->first = NULL;
-    queue->end = &queue->first;
-}
-
-static void queue_add(struct queue *queue, struct exchange *exchange)
-{
-    exchange->next = NULL;
-    *queue->end = exchange;
-    queue->end = &exchange->next;
-}
-
-/* The first one, or NULL. */
-static struct exchange *queue_take(struct queue *queue)
-{
-    struct exchange *exchange = queue->first;
-    if (exchange)
-        queue->first = exchange->next;
-    if (!queue->first)
-        queue->end = &queue->first;
-    return exchange;
-}
 
 static void suspend_in(struct exchange *exchange, enum stage stage)
 {
@@ -230,6 +166,18 @@ static void suspend_briefly(struct request *request)
     deadline_clear(&mhd->deadlines, &exchange->link->deadline);
 }
 
+/* What comes of it is known when serve() is done with the request. */
+static void suspend_for_long(struct request *request)
+{
+    struct exchange *exchange = container_of(request, struct exchange, request);
+    must(exchange->stage == STAGE_BODY || exchange->stage == STAGE_DECIDED);
+    exchange->has_waited = false;
+    exchange->waits_long = true;
+    exchange->stage = STAGE_WAITING;
+    exchange->mhd->suspended++;
+    deadline_clear(&exchange->mhd->deadlines, &exchange->link->deadline);
+}
+
 static void resume(struct request *request)
 {
     struct exchange *exchange = container_of(request, struct exchange, request);
@@ -243,12 +191,11 @@ static void resume(struct request *request)
         mhd->news_of_held = true;
         return;
     }
-    queue_add(&mhd->decided, exchange);
+    queue_add(exchange->is_parked ? &mhd->returning : &mhd->decided, exchange);
 }
 
-static const struct request_transport transport = {suspend, suspend_briefly, resume};
-
-static void close_exchange(struct exchange *exchange);
+static const struct request_transport transport = {suspend, suspend_briefly, suspend_for_long,
+                                                   resume};
 
 static void resume_decided(struct mhd *mhd)
 {
@@ -259,7 +206,7 @@ static void resume_decided(struct mhd *mhd)
             continue;
         }
         mhd->suspended--;
-        close_exchange(exchange);
+        exchange_close(exchange);
     }
 }
 
@@ -307,56 +254,6 @@ static struct link *link_of(struct MHD_Connection *connection)
     return info ? info->socket_context : NULL;
 }
 
-/* What a body of this capacity takes of that which all may hold together. */
-static size_t shared_bytes(size_t capacity)
-{
-    return capacity > OWN_BODY_BYTES ? capacity - OWN_BODY_BYTES : 0;
-}
-
-static void drop_body(struct exchange *exchange)
-{
-    exchange->mhd->body_bytes -= shared_bytes(exchange->body_capacity);
-    exchange->body_capacity = 0;
-    free(TAKE(exchange->body));
-}
-
-/* NULL: no memory. */
-static struct exchange *new_exchange(struct mhd *mhd)
-{
-    struct exchange *exchange = mhd->spare;
-    if (exchange) {
-        mhd->spare = exchange->next;
-        mhd->spare_count--;
-    } else {
-        exchange = malloc(sizeof(*exchange));
-    }
-    if (exchange)
-        memset(exchange, 0, EXCHANGE_CLEARED_BYTES);
-    return exchange;
-}
-
-static void free_exchange(struct mhd *mhd, struct exchange *exchange)
-{
-    free(exchange->laid_out);
-    if (mhd->spare_count == SPARE_MAX) {
-        free(exchange);
-        return;
-    }
-    exchange->next = mhd->spare;
-    mhd->spare = exchange;
-    mhd->spare_count++;
-}
-
-static void close_exchange(struct exchange *exchange)
-{
-    if (exchange->stage == STAGE_DECIDED) /* its client is found to be gone: nobody to tell */
-        request_abandon(&exchange->request);
-    exchange->mhd->answer_bytes -= exchange->answer_bytes;
-    drop_body(exchange);
-    request_close(&exchange->request);
-    free_exchange(exchange->mhd, exchange);
-}
-
 static void end_exchange(struct link *link)
 {
     struct exchange *exchange = TAKE(link->exchange);
@@ -366,11 +263,22 @@ static void end_exchange(struct link *link)
     if (exchange->stage == STAGE_WAITING) {
         must(exchange->is_held);
         mhd->held--;
+        request_forget_head(&exchange->request);
         exchange->link = NULL; /* closed by resume_decided() */
     } else {
-        close_exchange(exchange);
+        exchange_close(exchange);
     }
     deadline_set(&mhd->deadlines, &link->deadline, DEADLINE_IDLE);
+}
+
+static struct exchange *come_back(struct link *link)
+{
+    struct exchange *exchange = TAKE(link->returning);
+    exchange->link = link;
+    exchange->is_again = true;
+    link->exchange = exchange;
+    deadline_clear(&link->mhd->deadlines, &link->deadline);
+    return exchange;
 }
 
 /* What this returns is what serve() finds in *context. */
@@ -378,9 +286,11 @@ static void *target_seen(void *argument, const char *target, struct MHD_Connecti
 {
     struct mhd *mhd = argument;
     struct link *link = link_of(connection);
+    if (link && link->returning)
+        return come_back(link);
     size_t bytes = target ? strlen(target) : 0;
     size_t kept = (size_t)min_u64(bytes, HTTP_TARGET_BYTES_MAX);
-    struct exchange *exchange = link ? new_exchange(mhd) : NULL;
+    struct exchange *exchange = link ? exchange_new(&mhd->exchanges) : NULL;
     if (!exchange)
         return NULL;
 
@@ -411,8 +321,25 @@ static void finished(void *argument, struct MHD_Connection *connection, void **c
 
 /* ---- the life of a connection ---- */
 
+/* What is taken beyond the limit waits in the kernel. Of those who are parked one at least has no place
+ * here, so there is a connection that the library can close (see wire_is_full). */
+static void count_places(struct mhd *mhd)
+{
+    wire_is_full = mhd->open + mhd->parking.count >= mhd->connections_max;
+    api_count_parked(mhd->api, mhd->parking.count);
+}
+
 static void connected(struct mhd *mhd, struct MHD_Connection *connection, void **context)
 {
+    mhd->open++;
+    count_places(mhd);
+    if (mhd->returned) {
+        mhd->returned->connection = connection;
+        deadline_set(&mhd->deadlines, &mhd->returned->deadline, DEADLINE_HEAD);
+        *context = TAKE(mhd->returned);
+        return;
+    }
+    api_count_connection(mhd->api, true);
     struct link *link = calloc(1, sizeof(*link));
     if (link && wire_open(descriptor_of(connection)) < 0)
         free(TAKE(link));
@@ -430,18 +357,23 @@ static void connection_changed(void *argument, struct MHD_Connection *connection
                                enum MHD_ConnectionNotificationCode code)
 {
     struct mhd *mhd = argument;
-    api_count_connection(mhd->api, code == MHD_CONNECTION_NOTIFY_STARTED);
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         connected(mhd, connection, context);
         return;
     }
     /* The library only listens again when it is run, and nothing else may wake it. */
     mhd->vacancy = true;
-    wire_close(descriptor_of(connection));
     struct link *link = TAKE(*context);
+    mhd->open--;
+    count_places(mhd);
+    if (!link || !link->goes_on)
+        api_count_connection(mhd->api, false);
     /* Some refusals of 0.9.75 end a request without finished(): more cookies than it has room for. */
     if (link && link->exchange)
         end_exchange(link);
+    if (link && link->returning)
+        exchange_close(link->returning);
+    wire_close(descriptor_of(connection));
     if (link)
         deadline_clear(&mhd->deadlines, &link->deadline);
     free(link);
@@ -451,28 +383,12 @@ static void connection_changed(void *argument, struct MHD_Connection *connection
  * nothing then. The one exception is a refusal of its own, and what that left unsent is looked for. */
 static void refuse_late(struct link *link)
 {
-    CLEANUP(text_done) struct text out = {0};
-    struct response response = {0};
     int fd = descriptor_of(link->connection);
     int unsent = 0;
-
     if (ioctl(fd, SIOCOUTQ, &unsent) < 0 || unsent > 0)
         return;
-    response_problem(&response, PROBLEM_TIMEOUT, NULL);
-    head_begin(&out, response.status, "Request Timeout");
-    head_add(&out, "Connection", "close");
-    for (unsigned i = 0; i < response.header_count; i++)
-        head_add(&out, response.headers[i].name, response.headers[i].value);
-    cors_headers(&link->mhd->api->gate, link->exchange ? &link->exchange->request.facts : NULL,
-                 head_add, &out);
-    text_format(&out,
-                "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-                "Content-Length: %zu\r\n\r\n",
-                response.body_bytes);
-    text_add(&out, response.body, response.body_bytes);
-    if (!out.failed)
-        (void)send(fd, out.data, out.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
-    response_clear(&response);
+    head_refuse(fd, PROBLEM_TIMEOUT, "Request Timeout", &link->mhd->api->gate,
+                link->exchange ? &link->exchange->request.facts : NULL);
     api_count_late(link->mhd->api, link->exchange ? &link->exchange->request : NULL);
 }
 
@@ -499,63 +415,17 @@ static void cut_off_late(struct mhd *mhd)
 
 /* ---- the answer ---- */
 
-typedef bool add_header_fn(void *out, const char *name, const char *value);
-
-/* Whoever may append chooses the type of a stream. Shown as a page, it would have this service's origin,
- * and with that all the rights of its visitor. */
-static bool is_content(const struct request *request)
-{
-    return request->route && request->route->is_stream && request->route->method == HTTP_GET &&
-           request->response.problem == 0;
-}
-
-/* All but those that say how the body is sent. */
+/* All headers but those that say how the body is sent. */
 static bool each_header(const struct exchange *exchange, add_header_fn *add, void *out)
 {
     const struct request *request = &exchange->request;
-    const struct response *response = &request->response;
-    bool fine = true;
-    bool has_cache_control = false;
-    for (unsigned i = 0; i < response->header_count; i++) {
-        fine = fine && add(out, response->headers[i].name, response->headers[i].value);
-        if (strcmp(response->headers[i].name, "Cache-Control") == 0)
-            has_cache_control = true;
-    }
-    if (!has_cache_control)
-        fine = fine && add(out, "Cache-Control", "no-store");
-    fine = fine && add(out, "X-Content-Type-Options", "nosniff");
-    if (is_content(request))
-        fine = fine && add(out, "Content-Security-Policy", "sandbox");
-    fine = fine && cors_headers(&request->api->gate, &request->facts, add, out);
-    if (response->close || exchange->request.follower || exchange->mhd->quiesced)
-        fine = fine && add(out, "Connection", "close");
-    return fine;
+    bool last = request->response.close || request->follower || exchange->mhd->quiesced;
+    return head_each(request, last, add, out);
 }
 
 static bool add_header(void *out, const char *name, const char *value)
 {
     return MHD_add_response_header(out, name, value) == MHD_YES;
-}
-
-/* Clients that do not take their answers cost no more than this. What has been done is told in any
- * case, and an answer that nothing else stands in the way of is never refused for its size. */
-static void count_answer(struct exchange *exchange)
-{
-    struct mhd *mhd = exchange->mhd;
-    const struct route *route = exchange->request.route;
-    struct response *response = &exchange->request.response;
-    if (response->body_bytes > SMALL_ANSWER_BYTES && route && !route->changes &&
-        mhd->answer_bytes > 0 &&
-        mhd->answer_bytes + response->body_bytes > mhd->answer_bytes_total) {
-        response_clear(response);
-        response_problem(
-            response, PROBLEM_NO_MEMORY,
-            "Too many answers wait for clients that are slow to take them. Send the "
-            "request again after a moment; if that goes on, ask for less at a time, or "
-            "start the service with a larger --answer-memory.");
-    }
-    exchange->answer_bytes = response->body_bytes;
-    mhd->answer_bytes += response->body_bytes;
 }
 
 /* The answer is a stream of events. The library has nothing unsent of its own now, and knows no other
@@ -610,15 +480,7 @@ static enum MHD_Result answer_short(struct exchange *exchange)
 {
     struct response *response = &exchange->request.response;
     struct text out = {0};
-    head_begin(&out, response->status, MHD_get_reason_phrase_for(response->status));
-    each_header(exchange, head_add, &out);
-    if (response->status != 204) {
-        text_add_string(&out, "Content-Length: ");
-        text_add_number(&out, response->body_bytes);
-        text_add(&out, "\r\n", 2);
-    }
-    text_add(&out, "\r\n", 2);
-    text_add(&out, response->body, response->body_bytes);
+    head_lay_out(&out, &exchange->request, MHD_get_reason_phrase_for(response->status));
     exchange->laid_out = out.data;
     if (out.failed ||
         MHD_queue_response(exchange->link->connection, 500, exchange->mhd->stand_in) != MHD_YES)
@@ -635,13 +497,13 @@ static enum MHD_Result answer(struct exchange *exchange)
         exchange->stage = STAGE_ANSWERED;
         return MHD_NO;
     }
-    count_answer(exchange);
+    exchange_count_answer(exchange);
     exchange->mhd->answers_begun++;
     deadline_set(&exchange->mhd->deadlines, &exchange->link->deadline, DEADLINE_ANSWER);
     if (is_short(exchange)) {
         enum MHD_Result result = answer_short(exchange);
         exchange->stage = STAGE_ANSWERED;
-        drop_body(exchange);
+        exchange_drop_body(exchange);
         return result;
     }
     struct MHD_Response *out = MHD_create_response_from_buffer(response->body_bytes, response->body,
@@ -656,8 +518,134 @@ static enum MHD_Result answer(struct exchange *exchange)
         result = MHD_queue_response(exchange->link->connection, response->status, out);
     MHD_destroy_response(out);
     exchange->stage = STAGE_ANSWERED;
-    drop_body(exchange);
+    exchange_drop_body(exchange);
     return result;
+}
+
+/* ---- waiting outside ---- */
+
+/* What is behind the head has been read, and whoever asked for leave to send it has got it. */
+static bool is_over_with(const char *header)
+{
+    return strcasecmp(header, "Expect") == 0 || strcasecmp(header, "Content-Length") == 0 ||
+           strcasecmp(header, "Transfer-Encoding") == 0;
+}
+
+static enum MHD_Result print_again(void *out, enum MHD_ValueKind kind, const char *name,
+                                   const char *value)
+{
+    if (!is_over_with(name))
+        head_add(out, name, value ? value : "");
+    return MHD_YES;
+}
+
+/* The head as it has been admitted, but for the target, which the exchange keeps. */
+static void print_request(const struct exchange *exchange, struct text *head)
+{
+    text_format(head, "%s / HTTP/1.%c\r\n", gate_method_name(exchange->request.facts.method),
+                exchange->is_old ? '0' : '1');
+    MHD_get_connection_values(exchange->link->connection, MHD_HEADER_KIND, print_again, head);
+    text_add(head, "\r\n", 2);
+}
+
+/* The library walks past every suspended connection whenever it resumes one, and keeps its memory. So
+ * it is told to close this one, as with a stream of events, and is given it again once there is an
+ * answer; it then reads the head a second time, and comes to serve() with the same exchange. Only if
+ * nothing else that the client has sent is in its hands. */
+static bool park(struct exchange *exchange)
+{
+    CLEANUP(text_done) struct text head = {0};
+    struct mhd *mhd = exchange->mhd;
+    struct link *link = exchange->link;
+    int fd = descriptor_of(link->connection);
+    if (exchange->stage != STAGE_WAITING || mhd->quiesced || !wire_is_between(fd))
+        return false;
+    print_request(exchange, &head);
+    if (!park_begin(&mhd->parking, &exchange->parked, fd, &head))
+        return false;
+    wire_give_away(fd);
+    request_forget_head(&exchange->request);
+    exchange->is_parked = true;
+    exchange->link = NULL;
+    link->exchange = NULL;
+    link->goes_on = true;
+    count_places(mhd);
+    return true;
+}
+
+/* What the library has to do with a connection whose request waits. */
+static enum MHD_Result wait_for_news(struct exchange *exchange, void **context)
+{
+    if (!exchange->waits_long)
+        return MHD_YES;
+    exchange->waits_long = false;
+    if (park(exchange)) {
+        *context = NULL;
+        return MHD_NO;
+    }
+    MHD_suspend_connection(exchange->link->connection);
+    return MHD_YES;
+}
+
+/* Who sends no more perhaps still reads, so it is answered; and the library finds out the rest. */
+static void answer_those_who_left(struct mhd *mhd)
+{
+    struct parked *gone[GONE_MAX];
+    unsigned count = parking_look(&mhd->parking, gone, GONE_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        struct exchange *exchange = container_of(gone[i], struct exchange, parked);
+        if (exchange->stage == STAGE_WAITING)
+            watch_end(&exchange->request);
+    }
+}
+
+/* It has not come to connected(). */
+static void drop_returning(struct mhd *mhd, struct exchange *exchange, int library_fd)
+{
+    wire_close(library_fd);
+    free(TAKE(mhd->returned));
+    exchange_close(exchange);
+    api_count_connection(mhd->api, false);
+}
+
+static void give_back(struct mhd *mhd, struct exchange *exchange)
+{
+    struct sockaddr_in nobody = {.sin_family = AF_INET}; /* nothing looks at it */
+    struct link *link = calloc(1, sizeof(*link));
+    int fd = exchange->parked.fd;
+    park_end(&mhd->parking, &exchange->parked);
+    exchange->is_parked = false;
+    mhd->suspended--;
+    if (link)
+        *link = (struct link){.mhd = mhd, .returning = exchange};
+    mhd->returned = link;
+    int library_fd = park_reopen(&exchange->parked);
+    if (link && library_fd >= 0 &&
+        MHD_add_connection(mhd->daemon, library_fd, (struct sockaddr *)&nobody, sizeof(nobody)) ==
+            MHD_YES) {
+        /* What is to be read first does not come from the socket, so nothing tells of it. */
+        MHD_suspend_connection(link->connection);
+        MHD_resume_connection(link->connection);
+    } else {
+        head_refuse(fd, PROBLEM_NO_MEMORY, "Service Unavailable", &mhd->api->gate, NULL);
+        if (mhd->returned || !link)
+            drop_returning(mhd, exchange, library_fd);
+        if (!link && library_fd >= 0)
+            close(library_fd);
+    }
+    count_places(mhd);
+    close(fd);
+}
+
+/* A few in each round, and none before those are through that have been put off: what they ask for
+ * takes longer than this. */
+static void give_back_some(struct mhd *mhd)
+{
+    for (unsigned i = 0; i < RETURNS_MAX; i++) {
+        if (!mhd->returning.first || mhd->put_off.first || api_now_us() >= mhd->turn_end_us)
+            return;
+        give_back(mhd, queue_take(&mhd->returning));
+    }
 }
 
 /* ---- the head ---- */
@@ -695,57 +683,19 @@ static enum MHD_Result begin(struct exchange *exchange, const char *method, cons
     return answer(exchange);
 }
 
-/* ---- the body ---- */
-
-/* Grows with what has arrived, not with what was announced: an announcement costs the client
- * nothing. False: the answer says why not. */
-static bool make_room(struct exchange *exchange, size_t bytes)
+static enum MHD_Result begin_again(struct exchange *exchange, const char *method,
+                                   const char *version)
 {
-    struct request *request = &exchange->request;
-    struct mhd *mhd = exchange->mhd;
-    if (bytes > request->body_bytes_max - request->body_bytes) {
-        request_refuse_size(request);
-        return false;
-    }
-    size_t wanted = request->body_bytes + bytes;
-    if (wanted <= exchange->body_capacity)
-        return true;
-
-    uint64_t left = mhd->body_bytes_total - mhd->body_bytes;
-    size_t capacity = (size_t)min_u64(max_u64(wanted, 2 * (uint64_t)exchange->body_capacity),
-                                      request->body_bytes_max);
-    if (shared_bytes(capacity) - shared_bytes(exchange->body_capacity) > left)
-        capacity = wanted; /* no more than it needs then */
-    size_t more = shared_bytes(capacity) - shared_bytes(exchange->body_capacity);
-    char *body = more <= left ? realloc(exchange->body, capacity) : NULL;
-    if (!body) {
-        request_refuse_memory(request);
-        return false;
-    }
-    mhd->body_bytes += more;
-    exchange->body = body;
-    exchange->body_capacity = capacity;
-    return true;
+    struct http_head head = {.method = method, .version = version, .target = "/"};
+    head.target_bytes = 1;
+    exchange->is_again = false;
+    if (!wire_head_was_seen(descriptor_of(exchange->link->connection)))
+        return MHD_NO;
+    MHD_get_connection_values_n(exchange->link->connection, MHD_HEADER_KIND, collect_header, &head);
+    return request_read_again(&exchange->request, &head) ? MHD_YES : MHD_NO;
 }
 
-/* MHD_NO cuts the connection off. */
-static enum MHD_Result take_body(struct exchange *exchange, const char *data, size_t bytes)
-{
-    if (exchange->stage == STAGE_BODY && !make_room(exchange, bytes)) {
-        exchange->stage = STAGE_SWALLOW;
-        drop_body(exchange);
-    }
-    if (exchange->stage == STAGE_SWALLOW) {
-        exchange->swallowed_bytes += bytes;
-        return exchange->swallowed_bytes <= REFUSED_BODY_BYTES_MAX ? MHD_YES : MHD_NO;
-    }
-    must(exchange->stage == STAGE_BODY);
-    if (bytes == 0)
-        return MHD_YES;
-    memcpy(exchange->body + exchange->request.body_bytes, data, bytes);
-    exchange->request.body_bytes += bytes;
-    return MHD_YES;
-}
+/* ---- the calls of the library ---- */
 
 static enum MHD_Result serve(void *argument, struct MHD_Connection *connection, const char *url,
                              const char *method, const char *version, const char *body,
@@ -756,12 +706,14 @@ static enum MHD_Result serve(void *argument, struct MHD_Connection *connection, 
         return MHD_NO;
     if (exchange->stage == STAGE_HEAD)
         return begin(exchange, method, version);
+    if (exchange->is_again)
+        return begin_again(exchange, method, version);
     /* Without a body, too, if the client has been told to go on with it and more requests are there
      * already: the library takes no answer then, and comes once more. */
     if (body) {
         size_t bytes = *body_bytes;
         *body_bytes = 0;
-        return take_body(exchange, body, bytes);
+        return exchange_take_body(exchange, body, bytes) ? MHD_YES : MHD_NO;
     }
     switch (exchange->stage) {
     case STAGE_BODY:
@@ -769,13 +721,13 @@ static enum MHD_Result serve(void *argument, struct MHD_Connection *connection, 
             return MHD_YES;
         exchange->request.body = exchange->body;
         if (request_answer(&exchange->request) == PROGRESS_WAITING)
-            return MHD_YES;
+            return wait_for_news(exchange, context);
         break;
     case STAGE_DECIDED:
         if (put_off(exchange))
             return MHD_YES;
         if (request_finish(&exchange->request) == PROGRESS_WAITING)
-            return MHD_YES;
+            return wait_for_news(exchange, context);
         break;
     case STAGE_WAITING: must(exchange->is_held); return MHD_YES;
     default: must(exchange->stage == STAGE_SWALLOW); break;
@@ -820,8 +772,8 @@ int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *
     if (!mhd)
         return -ENOMEM;
     mhd->api = api;
-    mhd->body_bytes_total = config->body_bytes_total;
-    mhd->answer_bytes_total = config->answer_bytes_total;
+    mhd->exchanges.body_bytes_total = config->body_bytes_total;
+    mhd->exchanges.answer_bytes_total = config->answer_bytes_total;
     deadlines_init(&mhd->deadlines,
                    (const uint64_t[DEADLINE_KINDS]){
                        [DEADLINE_HEAD] = config->header_timeout_us,
@@ -832,11 +784,19 @@ int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *
                    api_now_us());
     queue_init(&mhd->decided);
     queue_init(&mhd->put_off);
+    queue_init(&mhd->returning);
+    mhd->connections_max = config->connections_max;
+    int rc = parking_open(&mhd->parking, config->connections_max - 1);
+    if (rc < 0) {
+        free(mhd);
+        return rc;
+    }
     mhd->stand_in = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     mhd->daemon = mhd->stand_in ? start_daemon(mhd, config) : NULL;
     if (!mhd->daemon) { /* which has closed the socket or not, depending on the reason */
         if (mhd->stand_in)
             MHD_destroy_response(mhd->stand_in);
+        parking_close(&mhd->parking);
         free(mhd);
         return -EIO;
     }
@@ -852,13 +812,18 @@ int mhd_poll_fd(const struct mhd *mhd)
     return mhd->poll_fd;
 }
 
+int mhd_parking_fd(const struct mhd *mhd)
+{
+    return mhd->parking.epoll_fd;
+}
+
 /* Whether the library has work that no descriptor tells of. While connections are held it always says
  * so itself, because of them: then there is more to do if it has been given answers in the round that
  * has passed, or a call took or gave all that it could. */
 static bool is_pending(struct mhd *mhd)
 {
     MHD_UNSIGNED_LONG_LONG left_ms;
-    if (mhd->vacancy || mhd->news_of_held)
+    if (mhd->vacancy || mhd->news_of_held || mhd->returning.first)
         return true;
     if (mhd->held > 0)
         return mhd->answers_begun > 0 || wire_traffic.filled > 0 ||
@@ -869,10 +834,12 @@ static bool is_pending(struct mhd *mhd)
 uint64_t mhd_run(struct mhd *mhd)
 {
     bool pending = true;
+    api_count_turn(mhd->api);
 
     uint64_t now_us = api_now_us();
     mhd->turn_end_us = now_us + TURN_US;
     deadlines_look(&mhd->deadlines, now_us, mhd->wait_us);
+    answer_those_who_left(mhd);
     resume_decided(mhd);
     for (int round = 0; round < ROUNDS_MAX && pending; round++) {
         mhd->vacancy = false;
@@ -880,6 +847,7 @@ uint64_t mhd_run(struct mhd *mhd)
         mhd->answers_begun = mhd->answers_sent = 0;
         wire_traffic.filled = wire_traffic.sent = 0;
         resume_put_off(mhd);
+        give_back_some(mhd);
         must(MHD_run(mhd->daemon) == MHD_YES);
         pending = is_pending(mhd);
     }
@@ -889,7 +857,7 @@ uint64_t mhd_run(struct mhd *mhd)
     /* What is decided already was refused at once, or has waited long enough. */
     uint64_t timer_us = min_u64(api_run_timers(mhd->api), follow_run(mhd->api));
     timer_us = min_u64(timer_us, life_run(mhd->api));
-    bool waits = !pending && !mhd->decided.first && !mhd->put_off.first;
+    bool waits = !pending && !mhd->decided.first && !mhd->put_off.first && !mhd->returning.first;
     mhd->wait_us = waits ? min_u64(deadlines_wait_us(&mhd->deadlines), timer_us) : 0;
     return mhd->wait_us;
 }
@@ -919,12 +887,8 @@ void mhd_close(struct mhd *mhd)
     must(mhd->suspended == 0);
     MHD_stop_daemon(mhd->daemon);
     MHD_destroy_response(mhd->stand_in);
-    must(mhd->body_bytes == 0 && mhd->answer_bytes == 0);
+    parking_close(&mhd->parking);
+    exchanges_done(&mhd->exchanges);
     wire_done();
-    while (mhd->spare) {
-        struct exchange *exchange = mhd->spare;
-        mhd->spare = exchange->next;
-        free(exchange);
-    }
     free(mhd);
 }

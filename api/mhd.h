@@ -13,7 +13,7 @@ struct mhd;
 
 struct mhd_config {
     int listen_fd;            /* listening, non-blocking; to be left to this struct from now on */
-    unsigned connections_max; /* further ones wait in the backlog until one is closed */
+    unsigned connections_max; /* not 0; further ones wait in the backlog until one is closed */
     uint32_t header_bytes_max;
     uint64_t body_bytes_total; /* of all bodies at a time, but for 16 KiB each; beyond it 503 */
     uint64_t
@@ -25,11 +25,14 @@ struct mhd_config {
     uint64_t header_timeout_us, body_timeout_us, answer_timeout_us, idle_timeout_us;
 };
 
-/* Errors, after which the process can only end: -ENOMEM; -EIO: libmicrohttpd does not start. */
+/* Errors, after which the process can only end: -ENOMEM; -errno of making an epoll; -EIO: libmicrohttpd does not start. */
 int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *api);
 
 /* The descriptor that polls readable when mhd_run() has work. */
 int mhd_poll_fd(const struct mhd *mhd);
+
+/* Likewise, and it polls readable when a client has hung up whose request waits. */
+int mhd_parking_fd(const struct mhd *mhd);
 
 /* Resumes what has been decided, serves what is ready, and never sleeps. Returns in how many
  * microseconds to call it again at the latest; UINT64_MAX: no timer. */

@@ -27,7 +27,10 @@ struct request_transport {
     /* The same for a wait that takes no longer than a commit: cheaper while it lasts a moment, and
      * dearer if it lasts. */
     void (*suspend_briefly)(struct request *request);
-    /* Exactly once after either of them, never from inside it: request_finish() is due. That may
+    /* The same for a wait that may last: watch_end() may be called for it, when its client is found to
+     * have hung up. Before the next call the head may have been read a second time. */
+    void (*suspend_for_long)(struct request *request);
+    /* Exactly once after any of them, never from inside it: request_finish() is due. That may
      * suspend again. */
     void (*resume)(struct request *request);
 };
@@ -142,6 +145,13 @@ enum begin {
 /* Judges the head. `raw` is a copy of the target that is taken apart in place and, like the head's
  * strings, lives as long as the request. */
 enum begin request_begin(struct request *request, const struct http_head *head, char *raw);
+
+/* The head is gone for now: the request waits without it, and what pointed into it is not there. */
+void request_forget_head(struct request *request);
+
+/* It is there again, but for the target, which the request has kept: nothing is judged anew. False:
+ * it is not the same. */
+bool request_read_again(struct request *request, const struct http_head *head);
 
 /* The body is longer than body_bytes_max. */
 void request_refuse_size(struct request *request);

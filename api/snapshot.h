@@ -23,11 +23,13 @@ struct route_answers {
     uint64_t by_status[STATUS_COUNT];
 };
 
-/* Counted as requests come and go. All but `connections` never fall. */
+/* Counted as requests come and go. All but the connections open never fall. */
 struct api_counters {
-    uint64_t requests;    /* begun */
-    uint64_t aborted;     /* ended without an answer: the client was gone */
-    uint64_t connections; /* open now */
+    uint64_t turns;              /* of the loop */
+    uint64_t requests;           /* begun */
+    uint64_t aborted;            /* ended without an answer: the client was gone */
+    uint64_t connections;        /* open now */
+    uint64_t connections_parked; /* of those, they wait for a log to grow, outside the library */
     uint64_t connections_total;
     uint64_t problems[PROBLEM_COUNT]; /* answers that were problem documents, by kind */
     struct route_answers *routes;     /* the last: what has no route */

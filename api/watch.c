@@ -65,7 +65,7 @@ void watch_begin(struct request *request, struct wal *wal, uint64_t after, uint6
     request->wal = wal;
     request->finish = finish;
     request->status = 0;
-    request->transport->suspend(request);
+    request->transport->suspend_for_long(request);
     struct audience *audience = audience_of(watch, wal);
     if (!audience) {
         request->transport->resume(request);
@@ -94,6 +94,11 @@ static void end(struct api *api, struct waiter *waiter, int status)
     api->watch.count--;
     request->status = status;
     request->transport->resume(request);
+}
+
+void watch_end(struct request *request)
+{
+    end(request->api, &request->waiter, 0);
 }
 
 void watch_log_closed(struct api *api, const char *log, int status)

@@ -68,6 +68,9 @@ void audience_leave(struct audience *audience);
 void watch_begin(struct request *request, struct wal *wal, uint64_t after, uint64_t timeout_us,
                  void (*finish)(struct request *request));
 
+/* A request that waits here is answered now, as if its time was up. */
+void watch_end(struct request *request);
+
 /* A log was deleted, or the attempt has closed it: all who wait on it are answered, by `status`. */
 void watch_log_closed(struct api *api, const char *log, int status);
 

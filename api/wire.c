@@ -285,11 +285,15 @@ size_t wire_look(struct wire *wire, char *bytes, size_t count)
 
 struct wire_traffic wire_traffic;
 
-static struct {
+bool wire_is_full;
+
+static struct slot {
     struct wire wire;
     bool open, given_away;
     const char *instead; /* NULL: the library sends its own bytes */
     size_t instead_bytes;
+    char *unread; /* what comes before the socket's bytes, from here … */
+    size_t unread_at, unread_bytes;
 } * wires;
 static size_t wire_count;
 
@@ -305,10 +309,7 @@ int wire_open(int fd)
         memset(&wires[wire_count], 0, (count - wire_count) * sizeof(*wires));
         wire_count = count;
     }
-    wires[fd].wire = (struct wire){0};
-    wires[fd].open = true;
-    wires[fd].given_away = false;
-    wires[fd].instead = NULL;
+    wires[fd] = (struct slot){.open = true};
     return 0;
 }
 
@@ -319,8 +320,28 @@ static struct wire *wire_of(int fd)
 
 void wire_close(int fd)
 {
-    if (wire_of(fd))
-        wires[fd].open = wires[fd].given_away = false;
+    if (!wire_of(fd))
+        return;
+    free(wires[fd].unread);
+    wires[fd] = (struct slot){.open = false};
+}
+
+bool wire_is_between(int fd)
+{
+#ifdef API_PLANTED_LENIENCE
+    return false;
+#endif
+    const struct wire *wire = wire_of(fd);
+    return wire && wire->state == WIRE_REQUEST_BEGIN && !wire->cr &&
+           wire->heads == wire->heads_served;
+}
+
+void wire_unread(int fd, char *bytes, size_t count)
+{
+    must(wire_of(fd) && !wires[fd].unread);
+    wires[fd].unread = bytes;
+    wires[fd].unread_at = 0;
+    wires[fd].unread_bytes = count;
 }
 
 void wire_give_away(int fd)
@@ -368,6 +389,27 @@ static bool has_ended(int fd)
     return recvfrom(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL) == 0;
 }
 
+/* What comes first comes together with what the socket has behind it, if there is room: the library
+ * believes the socket to be empty when it gets less than it asked for. */
+static ssize_t receive(int fd, char *bytes, size_t count, int flags)
+{
+    struct slot *slot = wire_of(fd) ? &wires[fd] : NULL;
+    if (!slot || !slot->unread || flags & MSG_PEEK)
+        return recvfrom(fd, bytes, count, flags, NULL, NULL);
+    size_t first = slot->unread_bytes - slot->unread_at;
+    if (first > count)
+        first = count;
+    memcpy(bytes, &slot->unread[slot->unread_at], first);
+    slot->unread_at += first;
+    if (slot->unread_at < slot->unread_bytes)
+        return (ssize_t)first;
+    free(TAKE(slot->unread));
+    ssize_t more = 0;
+    if (first < count)
+        more = recvfrom(fd, bytes + first, count - first, flags | MSG_DONTWAIT, NULL, NULL);
+    return (ssize_t)first + (more > 0 ? more : 0);
+}
+
 /* In place of the C library's, for all callers; descriptors that nobody looks at are not touched. */
 ssize_t recv(int fd, void *bytes, size_t count, int flags)
 {
@@ -379,7 +421,7 @@ ssize_t recv(int fd, void *bytes, size_t count, int flags)
         errno = ECONNRESET;
         return -1;
     }
-    ssize_t received = recvfrom(fd, bytes, count, flags, NULL, NULL);
+    ssize_t received = receive(fd, bytes, count, flags);
     if (!wire || received <= 0 || (flags & MSG_PEEK))
         return received;
     wire_traffic.filled += (size_t)received == count;
@@ -389,6 +431,16 @@ ssize_t recv(int fd, void *bytes, size_t count, int flags)
         (wire->state != WIRE_REQUEST_BEGIN && (size_t)received < count && has_ended(fd)))
         shutdown(fd, SHUT_RD);
     return (ssize_t)kept;
+}
+
+/* Likewise. */
+int accept4(int fd, struct sockaddr *address, socklen_t *address_bytes, int flags)
+{
+    if (wire_is_full) {
+        errno = EMFILE;
+        return -1;
+    }
+    return (int)syscall(SYS_accept4, fd, address, address_bytes, flags);
 }
 
 /* Returns `count`, as if that many bytes of the caller's had been sent, once all have been that go in

@@ -76,6 +76,17 @@ void wire_give_away(int fd);
  * where they are until they have. It is told that its own have been sent once they have. `bytes` NULL:
  * no longer so. */
 void wire_send_instead(int fd, const void *bytes, size_t count);
+/* Whether all that was read of the connection belongs to requests that were served: nothing of another
+ * one is in the hands of the library. */
+bool wire_is_between(int fd);
+
+/* The connection begins, for the library, with these bytes (on the heap, taken over) instead of those
+ * that come from the socket. wire_open() comes before it. */
+void wire_unread(int fd, char *bytes, size_t count);
+
+/* No connection is taken: accept4(), which is defined here like the others, says that there is no file
+ * left, and the library leaves the backlog alone until it has closed a connection. It must have one. */
+extern bool wire_is_full;
 
 /* What there has been since the caller set it to zero: calls of recv() that took all they had room
  * for, and of send() and sendmsg() that were rid of all they had. */

@@ -345,6 +345,7 @@ static int start(struct server *server)
     if (listen_open(&server->listener, server->config->listen, &reason) < 0)
         return fail(server->config->listen, reason);
     if (open_api(server) || open_front(server) || watch(server, mhd_poll_fd(server->mhd)) ||
+        watch(server, mhd_parking_fd(server->mhd)) ||
         watch(server, store_poll_fd(server->store, 0)) || watch(server, api_poll_fd(server->api)))
         return EXIT_FAILURE;
 

@@ -141,7 +141,7 @@ static void resume(struct request *request)
     trial->resumed = true;
 }
 
-static const struct request_transport transport = {suspend, suspend, resume};
+static const struct request_transport transport = {suspend, suspend, suspend, resume};
 
 static void ignore_event(void *context, const struct api_event *event)
 {

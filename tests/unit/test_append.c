@@ -66,7 +66,7 @@ static void resume(struct request *request)
 static enum begin begin(struct call *call, const char *target, size_t bytes,
                         const char *const *headers)
 {
-    static const struct request_transport transport = {suspend, suspend, resume};
+    static const struct request_transport transport = {suspend, suspend, suspend, resume};
     static char length[32];
     struct http_head head = {.method = "POST", .version = "HTTP/1.1", .target = target};
     *call = (struct call){0};

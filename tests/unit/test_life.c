@@ -143,7 +143,7 @@ static char names[16][64];
 static void start(struct call *call, const char *method, const char *target,
                   const char *const *headers, const char *body, size_t bytes)
 {
-    static const struct request_transport transport = {suspend, suspend, resume};
+    static const struct request_transport transport = {suspend, suspend, suspend, resume};
     struct http_head head = {.method = method, .version = "HTTP/1.1", .target = target};
     *call = (struct call){0};
     snprintf(call->target, sizeof(call->target), "%s", target);

@@ -77,7 +77,7 @@ static void resume(struct request *request)
 static void call_begin(struct call *call, const char *method, const char *target,
                        const char *const *headers, const char *body)
 {
-    static const struct request_transport transport = {suspend, suspend, resume};
+    static const struct request_transport transport = {suspend, suspend, suspend, resume};
     struct http_head head = {.method = method, .version = "HTTP/1.1", .target = target};
     *call = (struct call){0};
     snprintf(call->target, sizeof(call->target), "%s", target);

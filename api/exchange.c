@@ -1,0 +1,183 @@
+#include "api/exchange.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/errors.h"
+#include "wal/base.h"
+
+/* What is cleared for a new request: the target behind it is written anyway. */
+#define EXCHANGE_CLEARED_BYTES offsetof(struct exchange, target)
+
+/* An answer of this size goes into the buffers of the kernel, whether or not the client takes it. */
+#define SMALL_ANSWER_BYTES (16u << 10)
+
+/* What each body may hold in any case. Bodies that are never finished can use up what all may hold
+ * together, and small ones must get past them. */
+#define OWN_BODY_BYTES (16u << 10)
+
+/* What is read of a body after it has been refused, in the hope of its end. */
+#define REFUSED_BODY_BYTES_MAX (4u << 20)
+
+/* Exchanges that are kept for the next requests. */
+#define SPARE_MAX 1024
+
+/* ---- queues ---- */
+
+void queue_init(struct queue *queue)
+{
+    queue->first = NULL;
+    queue->end = &queue->first;
+}
+
+void queue_add(struct queue *queue, struct exchange *exchange)
+{
+    exchange->next = NULL;
+    *queue->end = exchange;
+    queue->end = &exchange->next;
+}
+
+struct exchange *queue_take(struct queue *queue)
+{
+    struct exchange *exchange = queue->first;
+    if (exchange)
+        queue->first = exchange->next;
+    if (!queue->first)
+        queue->end = &queue->first;
+    return exchange;
+}
+
+/* ---- bodies and answers ---- */
+
+/* What a body of this capacity takes of that which all may hold together. */
+static size_t shared_bytes(size_t capacity)
+{
+    return capacity > OWN_BODY_BYTES ? capacity - OWN_BODY_BYTES : 0;
+}
+
+void exchange_drop_body(struct exchange *exchange)
+{
+    exchange->all->body_bytes -= shared_bytes(exchange->body_capacity);
+    exchange->body_capacity = 0;
+    free(TAKE(exchange->body));
+}
+
+/* Grows with what has arrived, not with what was announced: an announcement costs the client
+ * nothing. False: the answer says why not. */
+static bool make_room(struct exchange *exchange, size_t bytes)
+{
+    struct request *request = &exchange->request;
+    struct exchanges *all = exchange->all;
+    if (bytes > request->body_bytes_max - request->body_bytes) {
+        request_refuse_size(request);
+        return false;
+    }
+    size_t wanted = request->body_bytes + bytes;
+    if (wanted <= exchange->body_capacity)
+        return true;
+
+    uint64_t left = all->body_bytes_total - all->body_bytes;
+    size_t capacity = (size_t)min_u64(max_u64(wanted, 2 * (uint64_t)exchange->body_capacity),
+                                      request->body_bytes_max);
+    if (shared_bytes(capacity) - shared_bytes(exchange->body_capacity) > left)
+        capacity = wanted; /* no more than it needs then */
+    size_t more = shared_bytes(capacity) - shared_bytes(exchange->body_capacity);
+    char *body = more <= left ? realloc(exchange->body, capacity) : NULL;
+    if (!body) {
+        request_refuse_memory(request);
+        return false;
+    }
+    all->body_bytes += more;
+    exchange->body = body;
+    exchange->body_capacity = capacity;
+    return true;
+}
+
+bool exchange_take_body(struct exchange *exchange, const char *data, size_t bytes)
+{
+    if (exchange->stage == STAGE_BODY && !make_room(exchange, bytes)) {
+        exchange->stage = STAGE_SWALLOW;
+        exchange_drop_body(exchange);
+    }
+    if (exchange->stage == STAGE_SWALLOW) {
+        exchange->swallowed_bytes += bytes;
+        return exchange->swallowed_bytes <= REFUSED_BODY_BYTES_MAX;
+    }
+    must(exchange->stage == STAGE_BODY);
+    if (bytes == 0)
+        return true;
+    memcpy(exchange->body + exchange->request.body_bytes, data, bytes);
+    exchange->request.body_bytes += bytes;
+    return true;
+}
+
+/* Clients that do not take their answers cost no more than this. What has been done is told in any
+ * case, and an answer that nothing else stands in the way of is never refused for its size. */
+void exchange_count_answer(struct exchange *exchange)
+{
+    struct exchanges *all = exchange->all;
+    const struct route *route = exchange->request.route;
+    struct response *response = &exchange->request.response;
+    if (response->body_bytes > SMALL_ANSWER_BYTES && route && !route->changes &&
+        all->answer_bytes > 0 &&
+        all->answer_bytes + response->body_bytes > all->answer_bytes_total) {
+        response_clear(response);
+        response_problem(
+            response, PROBLEM_NO_MEMORY,
+            "Too many answers wait for clients that are slow to take them. Send the "
+            "request again after a moment; if that goes on, ask for less at a time, or "
+            "start the service with a larger --answer-memory.");
+    }
+    exchange->answer_bytes = response->body_bytes;
+    all->answer_bytes += response->body_bytes;
+}
+
+/* ---- beginning and end ---- */
+
+struct exchange *exchange_new(struct exchanges *exchanges)
+{
+    struct exchange *exchange = exchanges->spare;
+    if (exchange) {
+        exchanges->spare = exchange->next;
+        exchanges->spare_count--;
+    } else {
+        exchange = malloc(sizeof(*exchange));
+    }
+    if (!exchange)
+        return NULL;
+    memset(exchange, 0, EXCHANGE_CLEARED_BYTES);
+    exchange->all = exchanges;
+    return exchange;
+}
+
+static void keep_or_free(struct exchanges *exchanges, struct exchange *exchange)
+{
+    free(exchange->laid_out);
+    if (exchanges->spare_count == SPARE_MAX) {
+        free(exchange);
+        return;
+    }
+    exchange->next = exchanges->spare;
+    exchanges->spare = exchange;
+    exchanges->spare_count++;
+}
+
+void exchange_close(struct exchange *exchange)
+{
+    if (exchange->stage == STAGE_DECIDED) /* its client is found to be gone: nobody to tell */
+        request_abandon(&exchange->request);
+    exchange->all->answer_bytes -= exchange->answer_bytes;
+    exchange_drop_body(exchange);
+    request_close(&exchange->request);
+    keep_or_free(exchange->all, exchange);
+}
+
+void exchanges_done(struct exchanges *exchanges)
+{
+    must(exchanges->body_bytes == 0 && exchanges->answer_bytes == 0);
+    while (exchanges->spare) {
+        struct exchange *exchange = exchanges->spare;
+        exchanges->spare = exchange->next;
+        free(exchange);
+    }
+}
