@@ -263,6 +263,7 @@ for _ in $(seq 100); do
 done
 expect_sample wald_http_requests_in_progress 2
 expect_sample wald_http_connections 2
+expect_sample wald_http_connections_parked 0
 exec 7>&-
 for _ in $(seq 100); do
     scrape "$work/metrics"
