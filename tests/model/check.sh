@@ -16,20 +16,23 @@ depth_max=100000
 # "ends" looks for a run that goes round for ever, the other groups at every state. "long" and
 # "long-ends" take minutes, and are not among the tests that run each time.
 cases='
-states   | uring                   | none              | CLIENTS=3 REQUESTS=2
+states   | uring                   | none              | CLIENTS=3 REQUESTS=2 HELD_MAX=0
 states   | posix                   | none              | CLIENTS=3 REQUESTS=2 POSIX
-states   | rounds                  | none              | CLIENTS=2 REQUESTS=2 DELETIONS=1 ROUNDS=2
+states   | rounds                  | none              | CLIENTS=2 REQUESTS=2 DELETIONS=1 ROUNDS=2 HELD_MAX=1
 states   | polls                   | none              | CLIENTS=2 REQUESTS=1 POLLS=1 PUT_OFFS=1 UNHEARDS=1
 states   | deletions               | none              | CLIENTS=2 REQUESTS=1 POLLS=1 DELETIONS=1
+states   | suspended-polls         | none              | CLIENTS=2 REQUESTS=2 POLLS=1 PUT_OFFS=1 NO_PARKING HELD_MAX=0
+states   | held                    | none              | CLIENTS=2 REQUESTS=2 HELD_MAX=1
 states   | openings                | none              | CLIENTS=2 REQUESTS=1 OPENS=2 DELETIONS=1
 trouble  | full-disk               | none              | CLIENTS=2 REQUESTS=1 SPACES=1 DELETIONS=1
 trouble  | trouble-posix           | none              | CLIENTS=2 REQUESTS=2 AGAINS=1 ROTATIONS=1 POSIX
-trouble  | everything              | none              | CLIENTS=2 REQUESTS=1 AGAINS=1 SPACES=1 ROTATIONS=1 DELETIONS=1 ROUNDS=2
+trouble  | everything              | none              | CLIENTS=2 REQUESTS=1 AGAINS=1 SPACES=1 ROTATIONS=1 DELETIONS=1 ROUNDS=2 HELD_MAX=1
 long-ends | ends-three             | none              | CLIENTS=3 REQUESTS=1 DELETIONS=1
+long     | held-three              | none              | CLIENTS=3 REQUESTS=2
 long     | polls-three             | none              | CLIENTS=3 REQUESTS=1 POLLS=1 PUT_OFFS=1 UNHEARDS=1
 long     | deletions-three         | none              | CLIENTS=3 REQUESTS=1 POLLS=1 DELETIONS=1
 long     | openings-twice          | none              | CLIENTS=2 REQUESTS=2 OPENS=2 DELETIONS=1
-long     | trouble-three           | none              | CLIENTS=3 REQUESTS=1 AGAINS=1 ROTATIONS=1
+long     | trouble-three           | none              | CLIENTS=3 REQUESTS=1 AGAINS=1 ROTATIONS=1 HELD_MAX=0
 long     | full-disk-three         | none              | CLIENTS=3 REQUESTS=1 SPACES=1 DELETIONS=1
 ends     | ends-two                | none              | CLIENTS=2 REQUESTS=1 DELETIONS=1
 ends     | ends-trouble            | none              | CLIENTS=2 REQUESTS=1 AGAINS=1 SPACES=1 ROTATIONS=1 ROUNDS=2
@@ -48,7 +51,7 @@ mistakes | rest-is-blind           | forgotten         | PLANT_REST_IS_BLIND ROT
 mistakes | resent-is-not-work      | forgotten         | PLANT_RESENT_IS_NOT_WORK AGAINS=1
 mistakes | hang-up-while-suspended | stage             | PLANT_HANG_UP_WHILE_SUSPENDED
 mistakes | drain-at-the-door-only  | stopping          | PLANT_DRAIN_AT_THE_DOOR_ONLY
-mistakes | stop-with-waiting       | appends_waiting   | PLANT_STOP_WITH_WAITING
+mistakes | stop-with-waiting       | appends_waiting/kept | PLANT_STOP_WITH_WAITING
 mistakes | free-with-waiting       | api_freed         | PLANT_FREE_WITH_WAITING
 mistakes | stop-forgets-unheard    | api_freed         | PLANT_STOP_FORGETS_UNHEARD UNHEARDS=1
 mistakes | forget-polls            | forgotten         | PLANT_FORGET_POLLS POLLS=1
@@ -56,6 +59,11 @@ mistakes | stop-forgets-polls      | forgotten         | PLANT_STOP_FORGETS_POLL
 mistakes | forget-closed           | forgotten         | PLANT_FORGET_CLOSED DELETIONS=1
 mistakes | forget-behind           | forgotten         | PLANT_FORGET_BEHIND DELETIONS=1
 mistakes | abandon-forgets         | logs_waiting/forgotten | PLANT_ABANDON_FORGETS OPENS=1
+mistakes | free-held               | stage/api_freed   | PLANT_FREE_HELD
+mistakes | no-round-for-held       | forgotten         | PLANT_NO_ROUND_FOR_HELD
+mistakes | stop-with-held          | kept              | PLANT_STOP_WITH_HELD
+mistakes | sleep-with-returning    | forgotten         | PLANT_SLEEP_WITH_RETURNING POLLS=1
+mistakes | left-twice              | stage             | PLANT_LEFT_TWICE POLLS=1
 mistakes | sleep-with-put-off      | forgotten         | PLANT_SLEEP_WITH_PUT_OFF POLLS=1 PUT_OFFS=1
 '
 

@@ -40,6 +40,14 @@
 #ifndef UNHEARDS
 #define UNHEARDS 0
 #endif
+#ifndef HELD_MAX
+#define HELD_MAX 3 /* how many appends wait without being suspended; 3: all may */
+#endif
+#ifdef NO_PARKING
+#define PARKS false
+#else
+#define PARKS true
+#endif
 #ifndef ROUNDS
 #define ROUNDS 1 /* of mhd_run() */
 #endif
@@ -64,6 +72,12 @@ mtype stage[CLIENTS] = FREE; /* FREE: no exchange, between requests */
 bit suspended[CLIENTS];
 byte decided; /* struct mhd: to be resumed, as a set */
 byte put_off; /* likewise, by the next turn */
+byte kept;      /* is_held: they wait, and the library does not know */
+byte unserved;  /* decided then, and the library has not come to them since, */
+bit news;       /* which is to be done in the next round: news_of_held */
+byte detached;  /* held until the client reset the connection: exchanges without one */
+byte parked;    /* polls that the library has let go of, */
+byte returning; /* and those of them that it is to be given back */
 byte late;    /* has_waited: put off and resumed, to be answered now */
 
 /* ---- api/ and server/server.c ---- */
@@ -136,12 +150,61 @@ inline suspend(c)
     suspended[c] = 1
 }
 
+#if HELD_MAX == 0
+#define MAY_HOLD false
+#elif HELD_MAX == 1
+#define MAY_HOLD (kept == 0)
+#else
+#define MAY_HOLD true
+#endif
+
+inline suspend_briefly(c)
+{
+    if
+    :: MAY_HOLD ->
+        assert((stage[c] == BODY || stage[c] == DECIDED) && !suspended[c]);
+        stage[c] = WAITING;
+        kept = kept | BIT(c)
+    :: !MAY_HOLD -> suspend(c)
+    fi
+}
+
+/* One that waits for long; behind it there may be another request in the hands of the library. */
+inline suspend_for_long(c)
+{
+    if
+    :: PARKS ->
+        assert((stage[c] == BODY || stage[c] == DECIDED) && !suspended[c]);
+        stage[c] = WAITING;
+        parked = parked | BIT(c)
+    :: !PARKS || input[c] -> suspend(c)
+    fi
+}
+
 /* The transport's: puts the exchange on the list. */
 inline resume(c)
 {
-    assert(stage[c] == WAITING && !(decided & BIT(c)));
+    assert(stage[c] == WAITING && !((decided | returning) & BIT(c)));
     stage[c] = DECIDED;
-    decided = decided | BIT(c)
+    if
+    :: kept & BIT(c) -> kept = kept & ~BIT(c); unserved = unserved | BIT(c); news = 1
+    :: parked & BIT(c) -> returning = returning | BIT(c)
+    :: !((kept | parked) & BIT(c)) -> decided = decided | BIT(c)
+    fi
+}
+
+/* Its client is gone, but not its append. */
+inline detach(c)
+{
+#ifdef PLANT_FREE_HELD
+    kept = kept & ~BIT(c);
+    stage[c] = DECIDED;
+    finish(c);
+    finished(c)
+#else
+    kept = kept & ~BIT(c);
+    detached = detached | BIT(c)
+#endif
 }
 
 inline suspend_late(c)
@@ -179,15 +242,29 @@ inline resume_decided()
     :: each < CLIENTS ->
         if
         :: decided & BIT(each) ->
-            assert(suspended[each] && stage[each] == DECIDED);
-            suspended[each] = 0
+            assert(suspended[each] == !(detached & BIT(each)) && stage[each] == DECIDED);
+            suspended[each] = 0;
+            if
+            :: detached & BIT(each) -> finish(each); finished(each) /* close_exchange() */
+            :: else
+            fi
         :: else
         fi;
         each++
     :: else -> break
     od;
+    detached = detached & ~decided;
     decided = 0;
     each = 0
+}
+
+/* give_back_some(): the library reads the request again, and finds it decided. */
+inline give_back()
+{
+    if
+    :: !put_off -> parked = parked & ~returning; returning = 0
+    :: else
+    fi
 }
 
 /* Those who wait for the log to grow, as far as they are in the set. */
@@ -530,7 +607,7 @@ inline answer_append(c)
     wal_append(c);
     suspend(c)
 #else
-    suspend(c);
+    suspend_briefly(c);
     wal_append(c)
 #endif
 }
@@ -553,7 +630,7 @@ inline answer_poll(c)
     :: else ->
         late = late & ~BIT(c);
         polling = polling | BIT(c);
-        suspend(c);
+        suspend_for_long(c);
         watching = watching | BIT(c)
     fi
 }
@@ -585,13 +662,12 @@ inline handle(c)
 {
     if
     :: gone[c] ->
+        unserved = unserved & ~BIT(c);
         if
-        :: stage[c] == DECIDED -> finish(c)
-        :: else
-        fi;
-        if
-        :: stage[c] != FREE -> finished(c)
-        :: else
+        :: kept & BIT(c) -> detach(c)
+        :: !(kept & BIT(c)) && stage[c] == DECIDED -> finish(c); finished(c)
+        :: !(kept & BIT(c)) && stage[c] != DECIDED && stage[c] != FREE -> finished(c)
+        :: !(kept & BIT(c)) && stage[c] == FREE
         fi;
         close(c)
     :: stage[c] == FREE && input[c] ->
@@ -620,7 +696,10 @@ inline handle(c)
         :: !deleting && unheards -> unheards--; answer_unheard(c)
         fi
     :: stage[c] == DECIDED && !suspended[c] && reopened & BIT(c) -> go_on(c)
-    :: stage[c] == DECIDED && !suspended[c] && !(reopened & BIT(c)) -> finish(c); answer(c)
+    :: stage[c] == DECIDED && !suspended[c] && !(reopened & BIT(c)) ->
+        unserved = unserved & ~BIT(c);
+        finish(c);
+        answer(c)
     fi
 }
 
@@ -634,12 +713,18 @@ inline begin_delete(c)
     log_step_later()
 }
 
-#define HAS_WORK(c) (input[c] || stage[c] == DECIDED || late & BIT(c))
+/* What comes behind a request that waits is read when that has been answered. */
+#define HAS_WORK(c) ((input[c] && stage[c] != WAITING) || stage[c] == DECIDED || late & BIT(c))
+#define IS_OUTSIDE(c) ((parked | detached) & BIT(c))
 #ifdef PLANT_HANG_UP_WHILE_SUSPENDED
 #define NEWS(c) (gone[c] || (!suspended[c] && HAS_WORK(c)))
 #else
-#define NEWS(c) (!suspended[c] && (gone[c] || HAS_WORK(c)))
+#define NEWS(c) (!suspended[c] && !IS_OUTSIDE(c) && (gone[c] || HAS_WORK(c)))
 #endif
+/* And what its descriptor tells of, or it says itself that there is more to do. */
+#define IS_TOLD(c) (NEWS(c) && (gone[c] || !(unserved & BIT(c))))
+/* A client has hung up that waits outside; the kernel tells of it once. */
+#define HAS_LEFT(c) (gone[c] && (parked & BIT(c)) && stage[c] == WAITING)
 #define DUE(c) (NEWS(c) && !(visited & BIT(c)))
 #if CLIENTS == 3
 #define ANY(what) (what(0) || what(1) || what(2))
@@ -661,6 +746,28 @@ inline take_turn()
     current = 0
 }
 
+/* answer_those_who_left() */
+inline answer_left()
+{
+    each = 0;
+    do
+    :: each < CLIENTS ->
+        if
+#ifdef PLANT_LEFT_TWICE
+        :: gone[each] && (parked & BIT(each)) ->
+            watching = watching | BIT(each);
+#else
+        :: HAS_LEFT(each) ->
+#endif
+            end_watches(BIT(each))
+        :: else
+        fi;
+        each++
+    :: else -> break
+    od;
+    each = 0
+}
+
 /* Each connection has its turn in a round, in any order; a second round may follow. */
 inline run_round()
 {
@@ -678,11 +785,15 @@ inline end_rounds()
 #if defined(PLANT_SLEEP_WITH_DECIDED)
     hurry = 0;
 #elif defined(PLANT_SLEEP_WITH_PUT_OFF)
-    hurry = (decided != 0);
+    hurry = (decided || returning || news);
+#elif defined(PLANT_NO_ROUND_FOR_HELD)
+    hurry = (decided || put_off || returning);
+#elif defined(PLANT_SLEEP_WITH_RETURNING)
+    hurry = (decided || put_off || news);
 #elif defined(PLANT_NEVER_SLEEPS)
     hurry = 1;
 #else
-    hurry = (decided || put_off);
+    hurry = (decided || put_off || returning || news);
 #endif
     doing = SLEEP
 }
@@ -709,8 +820,10 @@ inline begin_stop()
 
 #if defined(PLANT_STOP_WITH_WAITING) || defined(PLANT_FREE_WITH_WAITING)
 #define WAITING_FOR_DISK 0
+#elif defined(PLANT_STOP_WITH_HELD)
+#define WAITING_FOR_DISK (UNHEARD + logs_waiting > 0 || ANY(IS_SUSPENDED))
 #else
-#define WAITING_FOR_DISK (appends_waiting + UNHEARD + logs_waiting > 0 || ANY(IS_SUSPENDED))
+#define WAITING_FOR_DISK (appends_waiting + UNHEARD + logs_waiting > 0 || ANY(IS_SUSPENDED) || kept || detached || parked)
 #endif
 #ifdef PLANT_STOP_FORGETS_UNHEARD
 #define UNHEARD 0
@@ -722,6 +835,8 @@ inline begin_stop()
 inline mhd_close()
 {
 #ifndef PLANT_FREE_WITH_WAITING
+    assert(kept == 0 && detached == 0 && unserved == 0);
+    assert(parked == 0);
     assert(appends_waiting == 0 && logs_waiting == 0 && decided == 0);
     assert(order == NONE && !deleting && !ordered);
 #endif
@@ -730,6 +845,9 @@ inline mhd_close()
     :: current < CLIENTS ->
 #ifdef PLANT_FREE_WITH_WAITING
         suspended[current] = 0;
+        kept = 0;
+        detached = 0;
+        unserved = 0;
         if
         :: stage[current] == WAITING -> stage[current] = DECIDED
         :: else
@@ -747,7 +865,7 @@ inline mhd_close()
     current = 0
 }
 
-#define EVENTS (hurry || (signalled && !stopping) || poll_fd || ANY(NEWS) || due)
+#define EVENTS (hurry || (signalled && !stopping) || poll_fd || ANY(IS_TOLD) || ANY(HAS_LEFT) || due)
 
 active proctype loop()
 {
@@ -762,15 +880,25 @@ end_asleep:
            };
            committer_run(doing != TURN);
            if
-           :: doing == TURN -> atomic { resume_decided(); resume_put_off(); doing = ANSWER }
+           :: doing == TURN -> atomic {
+                answer_left();
+                resume_decided();
+                news = 0;
+                resume_put_off();
+                give_back();
+                doing = ANSWER
+            }
            :: else
            fi
         /* mhd_run() */
         :: atomic { doing == ANSWER && ANY(DUE) -> run_round() }
         :: atomic {
-            doing == ANSWER && !ANY(DUE) && (ANY(NEWS) || put_off) && second_round < ROUNDS - 1 ->
+            doing == ANSWER && !ANY(DUE) && (ANY(NEWS) || put_off || returning) &&
+            second_round < ROUNDS - 1 ->
             second_round = 1;
+            news = 0;
             resume_put_off();
+            give_back();
             visited = 0
            }
         :: atomic { doing == ANSWER && !ANY(DUE) -> end_rounds() }
@@ -873,6 +1001,7 @@ inline forget_all()
     od;
     each = 0;
     signalled = 0; unblocked = 0; patience_over = 0;
+    kept = 0; unserved = 0; news = 0; detached = 0; parked = 0; returning = 0;
     put_off = 0; late = 0; put_offs = 0; polling = 0; watching = 0; ripe = 0; due = 0; appends_unheard = 0; polls = 0; unheards = 0;
     decided = 0; in_progress = 0; appends_waiting = 0; stopping = 0; api_freed = 0;
     next_offset = 0; held = 0; held_count = 0; told = 0; on_disk = 0;
@@ -888,7 +1017,8 @@ inline forget_all()
 #define AT_REST (doing == SLEEP && !EVENTS && write_op != STARTED && space_op != STARTED && \
                  chore != TODO && order != TODO && !worker_wakes)
 #define NOBODY_WAITS (decided == 0 && appends_waiting + appends_unheard + logs_waiting == 0 && !ANY(IS_FORGOTTEN))
-#define IS_FORGOTTEN(c) (suspended[c] && (stopping || !(watching & ~ripe & BIT(c))))
+#define WAITS(c) (suspended[c] || (kept | unserved | detached | parked) & BIT(c))
+#define IS_FORGOTTEN(c) (WAITS(c) && (stopping || !(watching & ~ripe & BIT(c))))
 
 bit forgotten;
 
