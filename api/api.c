@@ -449,6 +449,7 @@ void request_close(struct request *request)
         store_put(request->api->config.store, TAKE(request->other));
     count_answer(&request->api->counters, request);
     response_clear(&request->response);
+    free(TAKE(request->kept_head));
     request->api->in_progress--;
 }
 
@@ -485,6 +486,26 @@ void request_forget_head(struct request *request)
 {
     memset(request->facts.headers, 0, sizeof(request->facts.headers));
     request->facts.allow_origin = NULL;
+}
+
+bool request_keep_head(struct request *request)
+{
+    const char **headers = request->facts.headers;
+    size_t bytes = 1;
+    for (unsigned i = 0; i < HTTP_KNOWN_COUNT; i++)
+        bytes += headers[i] ? strlen(headers[i]) + 1 : 0;
+    char *kept = request->kept_head = malloc(bytes);
+    if (!kept)
+        return false;
+    for (unsigned i = 0; i < HTTP_KNOWN_COUNT; i++) {
+        if (!headers[i])
+            continue;
+        bytes = strlen(headers[i]) + 1;
+        headers[i] = memcpy(kept, headers[i], bytes);
+        kept += bytes;
+    }
+    request->facts.allow_origin = NULL;
+    return true;
 }
 
 bool request_read_again(struct request *request, const struct http_head *head)

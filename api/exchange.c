@@ -162,6 +162,33 @@ static void keep_or_free(struct exchanges *exchanges, struct exchange *exchange)
     exchanges->spare_count++;
 }
 
+bool exchange_is_unfinished(const struct exchange *exchange)
+{
+    const struct request *request = &exchange->request;
+    bool was_put_off = exchange->stage == STAGE_BODY && exchange->has_waited;
+    bool has_waited = exchange->stage == STAGE_DECIDED && request->go_on;
+    return (was_put_off || has_waited) && request->route->changes && !request->api->draining;
+}
+
+enum progress exchange_carry_on(struct exchange *exchange)
+{
+    struct request *request = &exchange->request;
+    enum progress progress = PROGRESS_ANSWERED;
+    if (exchange->stage == STAGE_BODY) {
+        request->body = exchange->body;
+        progress = request_answer(request);
+    } else if (request->go_on) {
+        progress = request_finish(request);
+    } else {
+        return PROGRESS_ANSWERED; /* exchange_close() ends it */
+    }
+    if (progress == PROGRESS_ANSWERED) {
+        response_clear(&request->response); /* which nobody gets */
+        exchange->stage = STAGE_ANSWERED;
+    }
+    return progress;
+}
+
 void exchange_close(struct exchange *exchange)
 {
     if (exchange->stage == STAGE_DECIDED) /* its client is found to be gone: nobody to tell */

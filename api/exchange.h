@@ -30,7 +30,7 @@ struct exchange {
     struct request request;
     struct mhd *mhd;
     struct exchanges *all;
-    struct link *link; /* NULL: the connection is gone, and the request is still being decided */
+    struct link *link; /* NULL: parked; or its client is gone, and it goes on without it */
     enum stage stage;
     bool is_held;    /* the library does not know that it waits */
     bool waits_long; /* and is to be parked, or suspended, before the library goes on */
@@ -71,6 +71,13 @@ struct exchange *exchange_new(struct exchanges *exchanges);
 /* Gives back all it holds. It is waiting for nothing; if it is decided and was not answered, nobody is
  * there to be told. */
 void exchange_close(struct exchange *exchange);
+
+/* Whether the request was there whole and is not done with: what it asks for has to be done whether or
+ * not its client is there to hear of it. False for one that changes nothing. */
+bool exchange_is_unfinished(const struct exchange *exchange);
+
+/* Goes on without its client, until it waits for something again or can be closed. */
+enum progress exchange_carry_on(struct exchange *exchange);
 
 /* Takes some more of the body, and refuses the request if it is too large. False: it has been refused,
  * and too much came after that. */

@@ -30,13 +30,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -45,6 +43,7 @@
 #include "api/errors.h"
 #include "api/exchange.h"
 #include "api/head.h"
+#include "api/link.h"
 #include "api/park.h"
 #include "api/request.h"
 #include "api/text.h"
@@ -81,25 +80,15 @@
 /* Of those who have hung up while they were parked, how many are looked at in a turn. */
 #define GONE_MAX 128
 
-/* A connection, from its beginning to its end. */
-struct link {
-    struct mhd *mhd;
-    struct MHD_Connection *connection;
-    struct exchange *exchange; /* the one under way, if there is one */
-    struct deadline deadline;
-    bool is_over;               /* it has been told so, and nothing it sent is acted on any more */
-    bool goes_on;               /* only the library is done with it: it has been parked */
-    struct exchange *returning; /* it was parked, and the head will be read a second time */
-};
-
 struct mhd {
     struct MHD_Daemon *daemon;
     struct api *api;
     int poll_fd;
     struct exchanges exchanges;
     unsigned suspended;
-    unsigned held;     /* of those, the ones that the library does not know to wait */
-    bool news_of_held; /* some have been decided, and are not answered yet */
+    unsigned held;        /* of those, the ones that the library does not know to wait */
+    bool news_of_held;    /* some have been decided, and are not answered yet */
+    unsigned left_behind; /* requests without a connection, but for those that are parked */
     unsigned answers_begun, answers_sent; /* in this round of the library */
     bool quiesced;
     bool vacancy; /* a connection has been closed: the library looks for another when it is run */
@@ -126,15 +115,22 @@ static void suspend_in(struct exchange *exchange, enum stage stage)
 {
     struct link *link = exchange->link;
     exchange->stage = stage;
-    link->mhd->suspended++;
+    exchange->mhd->suspended++;
+    if (!link) /* its client is gone: see leave_behind() */
+        return;
     deadline_clear(&link->mhd->deadlines, &link->deadline);
     MHD_suspend_connection(link->connection);
 }
 
+static void carry_on(struct exchange *exchange);
+
 static void resume_now(struct exchange *exchange)
 {
     exchange->mhd->suspended--;
-    MHD_resume_connection(exchange->link->connection);
+    if (exchange->link)
+        MHD_resume_connection(exchange->link->connection);
+    else
+        carry_on(exchange);
 }
 
 static void suspend(struct request *request)
@@ -153,7 +149,7 @@ static void suspend_briefly(struct request *request)
 {
     struct exchange *exchange = container_of(request, struct exchange, request);
     struct mhd *mhd = exchange->mhd;
-    if (mhd->held == HELD_MAX) {
+    if (!exchange->link || mhd->held + mhd->left_behind >= HELD_MAX) {
         suspend(request);
         return;
     }
@@ -200,14 +196,8 @@ static const struct request_transport transport = {suspend, suspend_briefly, sus
 static void resume_decided(struct mhd *mhd)
 {
     struct exchange *exchange;
-    while ((exchange = queue_take(&mhd->decided)) != NULL) {
-        if (exchange->link) {
-            resume_now(exchange);
-            continue;
-        }
-        mhd->suspended--;
-        exchange_close(exchange);
-    }
+    while ((exchange = queue_take(&mhd->decided)) != NULL)
+        resume_now(exchange);
 }
 
 /* ---- taking turns ---- */
@@ -254,21 +244,45 @@ static struct link *link_of(struct MHD_Connection *connection)
     return info ? info->socket_context : NULL;
 }
 
-static void end_exchange(struct link *link)
+/* Its client is gone, and what it asked for is done all the same: if it waits for a commit, or was there
+ * whole and has to change something yet. The library's head is still there. */
+static bool leave_behind(struct exchange *exchange)
 {
-    struct exchange *exchange = TAKE(link->exchange);
-    struct mhd *mhd = link->mhd;
-    if (exchange->laid_out)
-        wire_send_instead(descriptor_of(link->connection), NULL, 0);
+    struct mhd *mhd = exchange->mhd;
+    struct request *request = &exchange->request;
     if (exchange->stage == STAGE_WAITING) {
         must(exchange->is_held);
         mhd->held--;
-        request_forget_head(&exchange->request);
-        exchange->link = NULL; /* closed by resume_decided() */
+        request_forget_head(request);
     } else {
-        exchange_close(exchange);
+        if (!exchange_is_unfinished(exchange) || mhd->left_behind >= mhd->connections_max ||
+            !request_keep_head(request))
+            return false;
+        mhd->suspended++;
+        queue_add(&mhd->decided, exchange);
     }
-    deadline_set(&mhd->deadlines, &link->deadline, DEADLINE_IDLE);
+    mhd->left_behind++;
+    exchange->link = NULL;
+    return true;
+}
+
+static void carry_on(struct exchange *exchange)
+{
+    struct mhd *mhd = exchange->mhd;
+    if (put_off(exchange) || exchange_carry_on(exchange) == PROGRESS_WAITING)
+        return;
+    mhd->left_behind--;
+    exchange_close(exchange);
+}
+
+static void end_exchange(struct link *link)
+{
+    struct exchange *exchange = TAKE(link->exchange);
+    if (exchange->laid_out)
+        wire_send_instead(link->fd, NULL, 0);
+    if (!leave_behind(exchange))
+        exchange_close(exchange);
+    deadline_set(&link->mhd->deadlines, &link->deadline, DEADLINE_IDLE);
 }
 
 static struct exchange *come_back(struct link *link)
@@ -335,6 +349,7 @@ static void connected(struct mhd *mhd, struct MHD_Connection *connection, void *
     count_places(mhd);
     if (mhd->returned) {
         mhd->returned->connection = connection;
+        mhd->returned->fd = descriptor_of(connection);
         deadline_set(&mhd->deadlines, &mhd->returned->deadline, DEADLINE_HEAD);
         *context = TAKE(mhd->returned);
         return;
@@ -348,7 +363,9 @@ static void connected(struct mhd *mhd, struct MHD_Connection *connection, void *
         return;
     }
     link->mhd = mhd;
+    link->api = mhd->api;
     link->connection = connection;
+    link->fd = descriptor_of(connection);
     deadline_set(&mhd->deadlines, &link->deadline, DEADLINE_HEAD);
     *context = link;
 }
@@ -379,38 +396,11 @@ static void connection_changed(void *argument, struct MHD_Connection *connection
     free(link);
 }
 
-/* The library takes no answer while a request is arriving, so this one goes past it: it has written
- * nothing then. The one exception is a refusal of its own, and what that left unsent is looked for. */
-static void refuse_late(struct link *link)
-{
-    int fd = descriptor_of(link->connection);
-    int unsent = 0;
-    if (ioctl(fd, SIOCOUTQ, &unsent) < 0 || unsent > 0)
-        return;
-    head_refuse(fd, PROBLEM_TIMEOUT, "Request Timeout", &link->mhd->api->gate,
-                link->exchange ? &link->exchange->request.facts : NULL);
-    api_count_late(link->mhd->api, link->exchange ? &link->exchange->request : NULL);
-}
-
-static void cut_off(struct link *link, enum deadline_kind kind)
-{
-    int fd = descriptor_of(link->connection);
-    link->is_over = true;
-    if (kind == DEADLINE_HEAD || kind == DEADLINE_BODY) {
-        refuse_late(link);
-    } else if (kind == DEADLINE_ANSWER) {
-        /* What it does not take would otherwise stay in the kernel's memory for long. */
-        struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    }
-    shutdown(fd, SHUT_RDWR);
-}
-
 static void cut_off_late(struct mhd *mhd)
 {
     struct deadline *deadline;
     while ((deadline = deadlines_take(&mhd->deadlines)) != NULL)
-        cut_off(container_of(deadline, struct link, deadline), deadline->kind);
+        link_cut_off(container_of(deadline, struct link, deadline), deadline->kind);
 }
 
 /* ---- the answer ---- */
@@ -435,7 +425,7 @@ static bool give_away(struct exchange *exchange)
 {
     CLEANUP(text_done) struct text head = {0};
     struct request *request = &exchange->request;
-    int fd = descriptor_of(exchange->link->connection);
+    int fd = exchange->link->fd;
     int own_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     head_begin(&head, request->response.status, "OK");
     each_header(exchange, head_add, &head);
@@ -485,7 +475,7 @@ static enum MHD_Result answer_short(struct exchange *exchange)
     if (out.failed ||
         MHD_queue_response(exchange->link->connection, 500, exchange->mhd->stand_in) != MHD_YES)
         return MHD_NO;
-    wire_send_instead(descriptor_of(exchange->link->connection), out.data, out.bytes);
+    wire_send_instead(exchange->link->fd, out.data, out.bytes);
     return MHD_YES;
 }
 
@@ -557,7 +547,7 @@ static bool park(struct exchange *exchange)
     CLEANUP(text_done) struct text head = {0};
     struct mhd *mhd = exchange->mhd;
     struct link *link = exchange->link;
-    int fd = descriptor_of(link->connection);
+    int fd = link->fd;
     if (exchange->stage != STAGE_WAITING || mhd->quiesced || !wire_is_between(fd))
         return false;
     print_request(exchange, &head);
@@ -617,7 +607,7 @@ static void give_back(struct mhd *mhd, struct exchange *exchange)
     exchange->is_parked = false;
     mhd->suspended--;
     if (link)
-        *link = (struct link){.mhd = mhd, .returning = exchange};
+        *link = (struct link){.mhd = mhd, .api = mhd->api, .returning = exchange};
     mhd->returned = link;
     int library_fd = park_reopen(&exchange->parked);
     if (link && library_fd >= 0 &&
@@ -664,7 +654,7 @@ static enum MHD_Result collect_header(void *argument, enum MHD_ValueKind kind, c
 static enum MHD_Result begin(struct exchange *exchange, const char *method, const char *version)
 {
     struct http_head head;
-    if (!wire_head_was_seen(descriptor_of(exchange->link->connection)))
+    if (!wire_head_was_seen(exchange->link->fd))
         return MHD_NO;
     head.method = method;
     head.version = version;
@@ -689,7 +679,7 @@ static enum MHD_Result begin_again(struct exchange *exchange, const char *method
     struct http_head head = {.method = method, .version = version, .target = "/"};
     head.target_bytes = 1;
     exchange->is_again = false;
-    if (!wire_head_was_seen(descriptor_of(exchange->link->connection)))
+    if (!wire_head_was_seen(exchange->link->fd))
         return MHD_NO;
     MHD_get_connection_values_n(exchange->link->connection, MHD_HEADER_KIND, collect_header, &head);
     return request_read_again(&exchange->request, &head) ? MHD_YES : MHD_NO;

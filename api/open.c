@@ -334,6 +334,7 @@ void request_abandon(struct request *request)
         /* What nobody hears is made all the same, and the head of the request may be gone already. */
         memset(request->facts.headers, 0, sizeof(request->facts.headers));
         request->finish(request);
+        response_clear(&request->response);
         return;
     }
     bool made = request->go_on == go_on_made && request->log_waiter.status == 0;

@@ -86,6 +86,7 @@ struct request {
     const char *log;
     uint64_t offset;
     size_t body_bytes_max;
+    char *kept_head; /* by request_keep_head(), on the heap */
 
     /* The body: kept by the transport as long as the request. */
     const char *body;
@@ -149,6 +150,10 @@ enum begin request_begin(struct request *request, const struct http_head *head, 
 /* The head is gone for now: the request waits without it, and what pointed into it is not there. */
 void request_forget_head(struct request *request);
 
+/* The same, but what is still needed of it is kept: the request goes on without its client. False: no
+ * memory for that. */
+bool request_keep_head(struct request *request);
+
 /* It is there again, but for the target, which the request has kept: nothing is judged anew. False:
  * it is not the same. */
 bool request_read_again(struct request *request, const struct http_head *head);
@@ -177,7 +182,8 @@ enum progress request_answer(struct request *request);
 enum progress request_finish(struct request *request);
 
 /* After resume(), in place of request_finish(), if the client is gone: gives back what the request
- * holds. What it waited to begin is not begun. */
+ * holds, and there is no answer. What it waited to begin is not begun: one that changes something should
+ * be finished (request_keep_head), unless that is refused in any case. */
 void request_abandon(struct request *request);
 
 /* Every route once, in the order in which they are tried: for what has to agree with them. HEAD is
@@ -282,7 +288,7 @@ int request_get_log(struct request *request, struct wal **ret_wal);
  *       return request_make_log(request, updates, count);
  *
  * Nothing is taken back: a log that was made stays, empty, when what its request wanted of it is
- * refused after all, and a refusal says so; likewise if the client is gone by then.
+ * refused after all, and a refusal says so.
  */
 enum progress request_make_log(struct request *request, const struct wal_state_update *updates,
                                size_t count);

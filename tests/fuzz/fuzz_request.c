@@ -34,6 +34,7 @@ enum {
     DRAIN = 1 << 2, /* before the last request */
     SOME_ORIGIN = 1 << 3,
     ANY_ORIGIN = 1 << 4,
+    LEAVE = 1 << 5, /* the clients do, while their logs are opened or made */
 };
 
 static struct sim_disk *disk;
@@ -46,7 +47,7 @@ struct trial {
     unsigned string_count;
     const uint8_t *body;
     size_t body_bytes;
-    bool resumed;
+    bool resumed, leaves;
 };
 
 /* ---- the input ---- */
@@ -147,6 +148,22 @@ static void ignore_event(void *context, const struct api_event *event)
 {
 }
 
+static void forget_head(struct trial *trial)
+{
+    while (trial->string_count > 0)
+        free(trial->strings[--trial->string_count]);
+}
+
+/* The client is gone, and the head with it. */
+static void leave(struct trial *trial)
+{
+    struct request *request = &trial->request;
+
+    trial->leaves = false;
+    must(request_keep_head(request));
+    forget_head(trial);
+}
+
 /* Lets the disk work until the request is decided. */
 static void wait_for(struct trial *trial)
 {
@@ -161,6 +178,8 @@ static void wait_for(struct trial *trial)
         }
         must(trial->resumed);
         trial->resumed = false;
+        if (trial->leaves && trial->request.go_on)
+            leave(trial);
     } while (request_finish(&trial->request) == PROGRESS_WAITING);
 }
 
@@ -231,11 +250,12 @@ static void check_response(const struct response *response, bool draining)
 }
 
 /* Returns the status of the answer. */
-static unsigned try_request(struct api *api, const uint8_t *input, size_t left)
+static unsigned try_request(struct api *api, const uint8_t *input, size_t left, bool leaves)
 {
     struct trial *trial = calloc(1, sizeof(*trial));
 
     must(trial);
+    trial->leaves = leaves;
     read_head(trial, input, left);
     request_open(&trial->request, api, &transport);
 
@@ -256,8 +276,7 @@ static unsigned try_request(struct api *api, const uint8_t *input, size_t left)
     request_close(&trial->request);
     settle(api);
 
-    while (trial->string_count > 0)
-        free(trial->strings[--trial->string_count]);
+    forget_head(trial);
     free(raw);
     free(body);
     free(trial);
@@ -266,7 +285,7 @@ static unsigned try_request(struct api *api, const uint8_t *input, size_t left)
 
 static void write_one(struct api *api, unsigned status, const char *request)
 {
-    must(try_request(api, (const uint8_t *)request, strlen(request)) == status);
+    must(try_request(api, (const uint8_t *)request, strlen(request), false) == status);
 }
 
 #define HOST " HTTP/1.1\nHost: localhost\n"
@@ -320,7 +339,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         if (left == 0 && (choices & DRAIN))
             api_drain(api);
-        try_request(api, input, bytes);
+        try_request(api, input, bytes, choices & LEAVE);
     }
     api_free(api);
     sim_store_close(disk, store);

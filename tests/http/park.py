@@ -346,6 +346,93 @@ class Scene:
             body = want_status(asker.answer(), 200, "the log").body
             want(json.loads(body)["committed_offset"] == count, f"not every record is there: {body}")
 
+    # ---- whole requests whose clients do not wait ----
+
+    def send_and_leave(self, requests):
+        """Each on a connection of its own, which is closed or, once it has been read, reset."""
+        wire.EXCHANGES = None
+        with self.connect() as asker:
+            before = self.stats(asker)
+            resets = []
+            for number, parts in enumerate(requests):
+                client = self.connect()
+                client.send(b"".join(parts))
+                if number % 2 and len(parts[1]) < 1000:  # of a larger one, a part may be lost
+                    resets.append(client)
+                else:
+                    self.leave(client)
+            for _ in range(1200):
+                stats = self.stats(asker)
+                asked = stats["requests"] - before["requests"]
+                before["requests"] += 1
+                if asked > len(requests):
+                    break
+            want(asked == len(requests) + 1, f"{asked - 1} of {len(requests)} requests have come")
+            for client in resets:
+                self.leave(client, reset=True)
+            stats = self.until("requests_in_progress", 1, asker)
+            left = stats["requests_aborted"] - before["requests_aborted"]
+            print(f"{left} of {len(requests)} clients were gone before their answer")
+            self.until("connections", 1, asker)
+
+    def post(self, target, body, *headers, method="POST"):
+        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        return (head + "".join(line + "\r\n" for line in headers) + "\r\n").encode(), body
+
+    def end_of(self, log):
+        answer = want_status(request(self.port, "GET", f"/logs/{log}/offsets"), 200, log)
+        return json.loads(answer.body)["committed_offset"]
+
+    LEAVERS = 120
+
+    def gone(self):
+        """The log is made for the request; what its headers say holds for it, whoever is there."""
+        lines = "Content-Type: application/x-ndjson"
+        text = "Content-Type: text/plain"
+        requests = []
+        for number in range(self.LEAVERS):
+            requests += [
+                self.post(f"/logs/g-{number}", b"a\nb\nc\n", lines, f'Idempotency-Key: "k-{number}"'),
+                self.post(f"/v1/stream/t-{number}", b"hello", text, "Stream-Closed: true", method="PUT"),
+            ]
+        requests += [self.post("/logs/large", b"x" * 900000) for _ in range(10)]
+        requests += [self.post("/logs/bad", b"", lines) for _ in range(10)]
+        self.send_and_leave(requests)
+        want(self.end_of("large") == 10, "not every large record is there")
+        for number in range(self.LEAVERS):
+            want(self.end_of(f"g-{number}") == 3, f"not every line is in g-{number}")
+            answer = request(
+                self.port,
+                "POST",
+                f"/logs/g-{number}",
+                b"a\nb\nc\n",
+                f'{lines}\r\nIdempotency-Key: "k-{number}"\r\n',
+            )
+            want_status(answer, 200, "the retry")
+            want(answer.headers.get("idempotency-replayed") == "true", f"it was new: {answer.body}")
+            answer = want_status(request(self.port, "GET", f"/v1/stream/t-{number}"), 200, "stream")
+            want(answer.body == b"hello", f"t-{number}: {answer.body}")
+            want(answer.headers["content-type"] == "text/plain", f"{answer.headers}")
+            want(answer.headers.get("stream-closed") == "true", f"{answer.headers}")
+        want_status(request(self.port, "GET", "/logs/bad/offsets"), 404, "an empty append")
+
+    def gone_again(self):
+        """The log of gone() is there, and has to be opened."""
+        requests = []
+        for number in range(self.LEAVERS):
+            requests += [
+                self.post(f"/logs/g-{number}", b"d", f'If-Match: "{3 + number % 3 // 2}"'),
+                self.post(f"/logs/t-{number}", b"", method="DELETE"),
+            ]
+        self.send_and_leave(requests)
+        for number in range(self.LEAVERS):
+            end = 3 + (number % 3 < 2)
+            want(self.end_of(f"g-{number}") == end, f"g-{number} does not end at {end}")
+            answer = request(self.port, "GET", f"/v1/stream/t-{number}")
+            want_status(answer, 404, "a stream that was deleted")
+
+    # ---- the end ----
+
     def drain(self):
         self.append("z", b"0")
         readers = [self.connect() for _ in range(60)]

@@ -1,7 +1,7 @@
 #!/bin/bash
 # shellcheck disable=SC2119 # start and stop take arguments of their own
 # Connections whose requests wait for a log are set aside, and go on afterwards as if they had not
-# been: tests/http/park.py is a client that looks closely.
+# been; requests whose clients do not wait go on without them: tests/http/park.py is a client that looks closely.
 # shellcheck source=tests/http/lib.sh
 . "${0%/*}/lib.sh" "$@"
 
@@ -38,6 +38,14 @@ stop
 start --batch-delay 3s
 park held
 until_stats requests_in_progress 1
+stop
+
+# Whoever sends a whole request and goes away loses its answer, also while its log is being made or opened.
+start
+park gone
+stop
+start
+park gone-again
 stop
 
 # The end comes for all, whether they were set aside or not.
