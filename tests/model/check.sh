@@ -59,6 +59,7 @@ mistakes | stop-forgets-polls      | forgotten         | PLANT_STOP_FORGETS_POLL
 mistakes | forget-closed           | forgotten         | PLANT_FORGET_CLOSED DELETIONS=1
 mistakes | forget-behind           | forgotten         | PLANT_FORGET_BEHIND DELETIONS=1
 mistakes | abandon-forgets         | logs_waiting/forgotten | PLANT_ABANDON_FORGETS OPENS=1
+mistakes | abandon                 | stopping          | PLANT_ABANDON OPENS=1
 mistakes | free-held               | stage/api_freed   | PLANT_FREE_HELD
 mistakes | no-round-for-held       | forgotten         | PLANT_NO_ROUND_FOR_HELD
 mistakes | stop-with-held          | kept              | PLANT_STOP_WITH_HELD

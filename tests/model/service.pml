@@ -75,7 +75,7 @@ byte put_off; /* likewise, by the next turn */
 byte kept;      /* is_held: they wait, and the library does not know */
 byte unserved;  /* decided then, and the library has not come to them since, */
 bit news;       /* which is to be done in the next round: news_of_held */
-byte detached;  /* held until the client reset the connection: exchanges without one */
+byte detached;  /* whose client is gone: exchanges that go on without a connection */
 byte parked;    /* polls that the library has let go of, */
 byte returning; /* and those of them that it is to be given back */
 byte late;    /* has_waited: put off and resumed, to be answered now */
@@ -147,13 +147,13 @@ inline suspend(c)
 {
     assert((stage[c] == BODY || stage[c] == DECIDED) && !suspended[c]);
     stage[c] = WAITING;
-    suspended[c] = 1
+    suspended[c] = !(detached & BIT(c))
 }
 
 #if HELD_MAX == 0
 #define MAY_HOLD false
 #elif HELD_MAX == 1
-#define MAY_HOLD (kept == 0)
+#define MAY_HOLD (kept == 0 && detached == 0)
 #else
 #define MAY_HOLD true
 #endif
@@ -161,11 +161,11 @@ inline suspend(c)
 inline suspend_briefly(c)
 {
     if
-    :: MAY_HOLD ->
+    :: MAY_HOLD && !(detached & BIT(c)) ->
         assert((stage[c] == BODY || stage[c] == DECIDED) && !suspended[c]);
         stage[c] = WAITING;
         kept = kept | BIT(c)
-    :: !MAY_HOLD -> suspend(c)
+    :: !MAY_HOLD || detached & BIT(c) -> suspend(c)
     fi
 }
 
@@ -243,9 +243,14 @@ inline resume_decided()
         if
         :: decided & BIT(each) ->
             assert(suspended[each] == !(detached & BIT(each)) && stage[each] == DECIDED);
+            decided = decided & ~BIT(each);
             suspended[each] = 0;
             if
-            :: detached & BIT(each) -> finish(each); finished(each) /* close_exchange() */
+            :: detached & reopened & BIT(each) -> carry_on(each)
+            :: detached & ~reopened & BIT(each) ->
+                detached = detached & ~BIT(each);
+                finish(each); /* request_abandon() */
+                finished(each)
             :: else
             fi
         :: else
@@ -253,8 +258,6 @@ inline resume_decided()
         each++
     :: else -> break
     od;
-    detached = detached & ~decided;
-    decided = 0;
     each = 0
 }
 
@@ -538,6 +541,7 @@ inline finish(c)
     if
     :: polling & BIT(c) -> polling = polling & ~BIT(c)
     :: (reopened | deleted) & BIT(c) ->
+        assert(stopping || deleted & BIT(c)); /* else its append is to be begun */
         reopened = reopened & ~BIT(c);
         deleted = deleted & ~BIT(c);
 #ifndef PLANT_ABANDON_FORGETS
@@ -657,6 +661,31 @@ inline go_on(c)
     fi
 }
 
+/* The same without a connection. What is refused again has its turn later. */
+inline carry_on(c)
+{
+    reopened = reopened & ~BIT(c);
+    logs_waiting--;
+    if
+    :: stopping -> detached = detached & ~BIT(c); finished(c)
+    :: !stopping && deleting -> order_log(c)
+    :: !stopping && !deleting -> answer_append(c)
+    fi
+}
+
+#ifdef PLANT_ABANDON
+#define LEAVES_BEHIND(c) false
+#else
+#define LEAVES_BEHIND(c) (reopened & BIT(c) && !stopping)
+#endif
+
+/* Its log is there, and the append is to be begun. */
+inline leave_behind(c)
+{
+    detached = detached | BIT(c);
+    decided = decided | BIT(c)
+}
+
 /* What libmicrohttpd finds to do on a connection, and does. */
 inline handle(c)
 {
@@ -665,7 +694,8 @@ inline handle(c)
         unserved = unserved & ~BIT(c);
         if
         :: kept & BIT(c) -> detach(c)
-        :: !(kept & BIT(c)) && stage[c] == DECIDED -> finish(c); finished(c)
+        :: !(kept & BIT(c)) && stage[c] == DECIDED && LEAVES_BEHIND(c) -> leave_behind(c)
+        :: !(kept & BIT(c)) && stage[c] == DECIDED && !LEAVES_BEHIND(c) -> finish(c); finished(c)
         :: !(kept & BIT(c)) && stage[c] != DECIDED && stage[c] != FREE -> finished(c)
         :: !(kept & BIT(c)) && stage[c] == FREE
         fi;
