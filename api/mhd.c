@@ -119,6 +119,7 @@ static void suspend_in(struct exchange *exchange, enum stage stage)
     if (!link) /* its client is gone: see leave_behind() */
         return;
     deadline_clear(&link->mhd->deadlines, &link->deadline);
+    wire_hide_end(link->fd, true);
     MHD_suspend_connection(link->connection);
 }
 
@@ -487,6 +488,7 @@ static enum MHD_Result answer(struct exchange *exchange)
         exchange->stage = STAGE_ANSWERED;
         return MHD_NO;
     }
+    wire_hide_end(exchange->link->fd, false);
     exchange_count_answer(exchange);
     exchange->mhd->answers_begun++;
     deadline_set(&exchange->mhd->deadlines, &exchange->link->deadline, DEADLINE_ANSWER);
@@ -573,6 +575,7 @@ static enum MHD_Result wait_for_news(struct exchange *exchange, void **context)
         *context = NULL;
         return MHD_NO;
     }
+    wire_hide_end(exchange->link->fd, true);
     MHD_suspend_connection(exchange->link->connection);
     return MHD_YES;
 }

@@ -289,7 +289,7 @@ bool wire_is_full;
 
 static struct slot {
     struct wire wire;
-    bool open, given_away;
+    bool open, given_away, hides_end, hidden_end;
     const char *instead; /* NULL: the library sends its own bytes */
     size_t instead_bytes;
     char *unread; /* what comes before the socket's bytes, from here … */
@@ -357,6 +357,14 @@ void wire_send_instead(int fd, const void *bytes, size_t count)
     wires[fd].instead_bytes = count;
 }
 
+void wire_hide_end(int fd, bool hides)
+{
+    must(wire_of(fd));
+    wires[fd].hides_end = hides;
+    if (!hides && wires[fd].hidden_end) /* its epoll tells of it once more */
+        shutdown(fd, SHUT_RD);
+}
+
 /* In place of the C library's, for all callers. */
 int shutdown(int fd, int how)
 {
@@ -422,6 +430,11 @@ ssize_t recv(int fd, void *bytes, size_t count, int flags)
         return -1;
     }
     ssize_t received = receive(fd, bytes, count, flags);
+    if (wire && received == 0 && wires[fd].hides_end) {
+        wires[fd].hidden_end = true;
+        errno = EAGAIN;
+        return -1;
+    }
     if (!wire || received <= 0 || (flags & MSG_PEEK))
         return received;
     wire_traffic.filled += (size_t)received == count;

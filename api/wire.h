@@ -76,6 +76,12 @@ void wire_give_away(int fd);
  * where they are until they have. It is told that its own have been sent once they have. `bytes` NULL:
  * no longer so. */
 void wire_send_instead(int fd, const void *bytes, size_t count);
+
+/* While the library has a request in its hands and its answer is still to come, it is not told that the
+ * client sends no more: some of those who say so wait for their answer, and it would drop them. It is told
+ * at once when that is over. */
+void wire_hide_end(int fd, bool hides);
+
 /* Whether all that was read of the connection belongs to requests that were served: nothing of another
  * one is in the hands of the library. */
 bool wire_is_between(int fd);

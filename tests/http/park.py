@@ -221,6 +221,15 @@ class Scene:
             reader.socket.shutdown(socket.SHUT_WR)
             want(want_status(reader.answer(), 200, "half closed").body == b"", "a record")
         self.until("connections", 1)
+        # An append whose log is made first waits twice.
+        writers = [self.connect() for _ in range(30)]
+        for writer in writers:
+            writer.send(b"".join(self.post("/logs/new", b"x")))
+            writer.socket.shutdown(socket.SHUT_WR)
+        for writer in writers:
+            want_status(writer.answer(), 200, "an append, half closed")
+            self.leave(writer)
+        want(self.end_of("new") == len(writers), "not every record is there")
 
     def deleted(self):
         """The log is deleted and made anew: that is another one."""
