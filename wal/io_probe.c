@@ -166,24 +166,43 @@ static int probe_write(struct wal_io *io, int handle, enum probe_step *step)
     return 0;
 }
 
+#define PROBE_PREFIX ".probe-"
+
+struct leftovers {
+    struct wal_io *io;
+    int dir;
+};
+
+static int remove_leftover(void *context, const char *name, bool is_dir)
+{
+    const struct leftovers *leftovers = context;
+
+    if (!is_dir && !strncmp(name, PROBE_PREFIX, strlen(PROBE_PREFIX)))
+        (void)leftovers->io->ops->remove_file(leftovers->io, leftovers->dir, name);
+    return 0;
+}
+
+/* The file has a name for a moment only, so that a process that is killed while its disk is slow
+ * leaves none behind; one that is killed in that moment does, until the next probe here. To another
+ * process that probes at the same time it makes no difference whose hand takes the name away. */
 static int probe_file(struct wal_io *io, int dir, enum probe_step *step)
 {
+    struct leftovers leftovers = {io, dir};
     char name[32];
     unsigned flags = WAL_OPEN_WRITE | WAL_OPEN_CREATE | (io->direct ? WAL_OPEN_DIRECT : 0);
     int handle;
     int rc;
 
     *step = PROBE_FILE;
-    (void)snprintf(name, sizeof(name), ".probe-%ld", (long)getpid());
-    /* Left behind by an earlier process of the same number that was killed here. */
-    (void)io->ops->remove_file(io, dir, name);
+    (void)io->ops->list(io, dir, remove_leftover, &leftovers);
+    (void)snprintf(name, sizeof(name), PROBE_PREFIX "%ld", (long)getpid());
     handle = io->ops->open_file(io, dir, name, flags);
     if (handle < 0)
         return handle;
 
+    (void)io->ops->remove_file(io, dir, name);
     rc = probe_write(io, handle, step);
     io->ops->close(io, handle);
-    (void)io->ops->remove_file(io, dir, name);
     return rc;
 }
 

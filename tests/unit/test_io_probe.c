@@ -321,21 +321,25 @@ static void a_demand_is_met(void **state)
     assert_int_equal(outcome.left_behind, 0);
 }
 
-/* What is left of an earlier process of the same number, killed in its probe, is in nobody's way. */
-static bool leave_a_probe_behind(void)
+/* What is left of earlier processes that were killed in their probes, one of them with the number of
+ * this one, is in nobody's way and goes: killed often enough, they would fill the directory. */
+static bool leave_probes_behind(void)
 {
+    const long numbers[] = {(long)getpid(), 1};
     char path[4096];
-    int fd;
 
-    (void)snprintf(path, sizeof(path), "%s/.probe-%ld", folder, (long)getpid());
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    return fd >= 0 && close(fd) == 0;
+    for (unsigned i = 0; i < 2; i++) {
+        (void)snprintf(path, sizeof(path), "%s/.probe-%ld", folder, numbers[i]);
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0 || close(fd) < 0)
+            return false;
+    }
+    return true;
 }
 
-static void a_stale_probe_file_is_replaced(void **state)
+static void stale_probe_files_are_removed(void **state)
 {
-    struct outcome outcome =
-        probe_after(leave_a_probe_behind, folder, WAL_IO_AUTO, WAL_DIRECT_AUTO);
+    struct outcome outcome = probe_after(leave_probes_behind, folder, WAL_IO_AUTO, WAL_DIRECT_AUTO);
 
     assert_int_equal(outcome.rc, 0);
     assert_int_equal(outcome.left_behind, 0);
@@ -505,7 +509,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(the_best_that_works_is_taken),
         WITH_FOLDER(a_demand_is_met),
-        WITH_FOLDER(a_stale_probe_file_is_replaced),
+        WITH_FOLDER(stale_probe_files_are_removed),
         WITH_FOLDER(a_forbidden_ring_falls_back_and_says_so),
         WITH_FOLDER(a_missing_ring_falls_back_and_says_so),
         WITH_FOLDER(a_ring_that_may_not_be_entered_falls_back),
