@@ -29,6 +29,17 @@
 #define RECORD_BYTES_MAX 8192
 #define MAGIC UINT64_C(0x746573742d776c64)
 #define OPEN_PATIENCE_MS 30000
+#define LIFE_PATIENCE_US (UINT64_C(60) * 1000000)
+#define APPENDS_FIRST_MAX 256
+
+/* When a life ends. */
+enum life_end {
+    END_BUSY,       /* some time after the first appends were durable, amid others */
+    END_QUIET,      /* when all that was appended is durable: not one byte of it may be missing */
+    END_BUSY_AGAIN, /* as the first */
+    END_FROM_START, /* some time after the start, perhaps while the logs are being opened */
+    LIFE_ENDS
+};
 
 struct crashtest {
     const char *parent;
@@ -38,6 +49,10 @@ struct crashtest {
     uint64_t random;
     uint64_t acknowledged[LOGS]; /* offsets below are durable, as the log said */
     uint64_t seen[LOGS];         /* and these were read once: they stay */
+    /* Of the life at hand. */
+    enum life_end end;
+    uint64_t first; /* appends that become durable before its time runs; END_QUIET: all there are */
+    uint64_t told;  /* appends that its writer called durable */
     struct {
         uint64_t kills, recovered, lost, doubled, reordered, wrong;
     } found;
@@ -103,6 +118,7 @@ struct writer {
     struct wal *wals[LOGS];
     int out;
     unsigned waiting[LOGS];
+    uint64_t left; /* appends it may still make */
     bool failed;
     struct slot {
         struct wal_handler handler;
@@ -146,8 +162,9 @@ static int write_on(struct writer *writer)
             /* Now alone, now in groups. */
             unsigned most = 1 + (unsigned)(next_random(&random) % IN_FLIGHT);
             for (unsigned i = 0; i < IN_FLIGHT && writer->waiting[log] < most; i++) {
-                if (writer->slots[log][i].busy)
+                if (writer->slots[log][i].busy || writer->left == 0)
                     continue;
+                writer->left--;
                 int rc = append_one(writer, log, &writer->slots[log][i]);
                 if (rc < 0)
                     return rc;
@@ -165,6 +182,7 @@ static int run_writer(struct crashtest *test, int out)
         return FILES_SYSTEM;
     writer->test = test;
     writer->out = out;
+    writer->left = test->end == END_QUIET ? test->first : UINT64_MAX;
     int rc = open_store(test, true, &writer->store);
     for (unsigned log = 0; log < LOGS && rc == 0; log++) {
         char name[16];
@@ -185,14 +203,16 @@ static int run_writer(struct crashtest *test, int out)
 
 static void take_told(struct crashtest *test, const struct told *told)
 {
+    test->told++;
     if (told->log < LOGS)
         test->acknowledged[told->log] = max_u64(test->acknowledged[told->log], told->end);
 }
 
-/* Listens until `until_us`, or until the child has closed its end. Returns false then. */
-static bool listen_to(struct crashtest *test, int in, uint64_t until_us)
+/* Listens until the child has told of `enough` appends, or until `until_us`, or until it has closed
+ * its end. Returns false then. */
+static bool listen_to(struct crashtest *test, int in, uint64_t enough, uint64_t until_us)
 {
-    for (;;) {
+    while (test->told < enough) {
         struct told told[128];
         uint64_t now = files_now_us();
         if (now >= until_us)
@@ -208,6 +228,23 @@ static bool listen_to(struct crashtest *test, int in, uint64_t until_us)
         for (size_t i = 0; i < (size_t)got / sizeof(*told); i++)
             take_told(test, &told[i]);
     }
+    return true;
+}
+
+/*
+ * Lets the child live for a while. Most lives begin to count when some appends are durable: on a busy
+ * machine they would end before the first one, life by life, and nothing would have been tested.
+ * Returns false if the child ended.
+ */
+static bool let_live(struct crashtest *test, int in)
+{
+    uint64_t lifetime_us = next_random(&test->random) % (test->life_ms * 1000 + 1);
+    if (test->end != END_FROM_START &&
+        !listen_to(test, in, test->first, files_now_us() + LIFE_PATIENCE_US))
+        return false;
+    if (test->end == END_QUIET)
+        return true;
+    return listen_to(test, in, UINT64_MAX, files_now_us() + lifetime_us);
 }
 
 /* A child that appends and is killed. Returns 0 or the status to exit with. */
@@ -216,7 +253,9 @@ static int live_once(struct crashtest *test)
     int ends[2], status;
     if (pipe2(ends, O_CLOEXEC) < 0)
         return files_error("pipe", -errno);
-    uint64_t lifetime_us = next_random(&test->random) % (test->life_ms * 1000 + 1);
+    test->end = (enum life_end)(test->found.kills % LIFE_ENDS);
+    test->first = 1 + next_random(&test->random) % APPENDS_FIRST_MAX;
+    test->told = 0;
     (void)fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
@@ -229,12 +268,12 @@ static int live_once(struct crashtest *test)
         close(ends[0]);
         return files_error("fork", -error);
     }
-    bool lives = listen_to(test, ends[0], files_now_us() + lifetime_us);
+    bool lives = let_live(test, ends[0]);
     kill(child, SIGKILL);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
     if (lives)
-        listen_to(test, ends[0], UINT64_MAX); /* what it had said before */
+        listen_to(test, ends[0], UINT64_MAX, UINT64_MAX); /* what it had said before */
     close(ends[0]);
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
         test->found.kills++;
@@ -366,6 +405,10 @@ static int run_cycles(struct crashtest *test)
     files_bar_clear(&bar);
     if (status != 0)
         return status;
+    if (acknowledged == 0) {
+        files_complain("no append became durable within a minute: nothing was tested.");
+        return FILES_IO;
+    }
     report(test, acknowledged);
     return has_failed(test) ? FILES_DAMAGED : FILES_OK;
 }
@@ -402,7 +445,7 @@ int command_crashtest(int argc, const char *const *argv)
     const struct files_option options[] = {
         {.name = "cycles", .help = "N  kills the writer so many times; 30", .number = &test.cycles},
         {.name = "life-ms",
-         .help = "N  lets it live so long at most; 300",
+         .help = "N  lets it live on so long at most, once some appends are durable; 300",
          .number = &test.life_ms},
         {.name = "seed", .help = "N  what is written, and when it is killed", .number = &test.seed},
         {.name = "keep", .help = "leaves the files there", .flag = &test.keep},

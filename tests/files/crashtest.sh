@@ -9,7 +9,7 @@ mkdir "$work/disk"
 
 "$wald" crashtest "$work/disk" --cycles 8 --life-ms 200 --seed 7 --json >"$work/report" ||
     die "crashtest: $(cat "$work/report")"
-jq -e '.kills == 8 and .acknowledged > 0 and .recovered >= .acknowledged and .lost == 0 and
+jq -e '.kills == 8 and .acknowledged >= 8 and .recovered >= .acknowledged and .lost == 0 and
        .doubled == 0 and .reordered == 0 and .wrong == 0 and (.tests_power_loss | not)' \
     "$work/report" >/dev/null || die "$(cat "$work/report")"
 [ -z "$(ls -A "$work/disk")" ] || die 'files were left behind'
