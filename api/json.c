@@ -157,9 +157,12 @@ void json_add_record(struct text *text, const struct wal_entry *entry, bool base
     char timestamp[TIMESTAMP_BYTES];
     timestamp_print(timestamp, entry->timestamp_ns);
     text_format(text, "{\"offset\":%" PRIu64 ",\"timestamp\":\"%s\"", entry->offset, timestamp);
-    /* NULL for what is not UTF-8, and for want of memory: then base64 is short of it as well. */
+    /* NULL for what is not UTF-8, and for want of memory, which only errno tells. */
+    errno = 0;
     json_t *string = base64 ? NULL : json_stringn(entry->data, entry->size);
-    if (string) {
+    if (!string && errno == ENOMEM) {
+        text->failed = true;
+    } else if (string) {
         text_format(text, ",\"data\":");
         add_value(text, string);
         text_add(text, "}", 1);
@@ -253,6 +256,7 @@ bool json_read_settings(const char *body, size_t bytes, struct settings *ret_set
                         char ret_advice[JSON_ADVICE_BYTES])
 {
     *ret_settings = (struct settings){0};
+    errno = 0; /* jansson does not always tell that it is short of memory: malloc() does */
     if (bytes == 0)
         return true;
     json_error_t error;

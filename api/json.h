@@ -75,7 +75,7 @@ struct json_log {
 void json_add_log(struct text *text, const struct json_log *log);
 
 /* Reads the settings of a log; no bytes are the defaults. False: they are not acceptable, and
- * ret_advice, in ASCII, says why and what to do. */
+ * ret_advice, in ASCII, says why and what to do; or errno is ENOMEM. */
 #define JSON_ADVICE_BYTES 256
 bool json_read_settings(const char *body, size_t bytes, struct settings *ret_settings,
                         char ret_advice[JSON_ADVICE_BYTES]);

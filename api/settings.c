@@ -133,7 +133,10 @@ enum progress answer_log_create(struct request *request)
     struct settings wanted = {0};
     char advice[JSON_ADVICE_BYTES];
     if (!json_read_settings(request->body, request->body_bytes, &wanted, advice)) {
-        response_problem(&request->response, PROBLEM_BAD_SETTINGS, "%s", advice);
+        if (errno == ENOMEM)
+            response_problem(&request->response, PROBLEM_NO_MEMORY, NULL);
+        else
+            response_problem(&request->response, PROBLEM_BAD_SETTINGS, "%s", advice);
         return PROGRESS_ANSWERED;
     }
     int rc = request_get_log(request, &request->wal);
