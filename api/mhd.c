@@ -500,8 +500,10 @@ static enum MHD_Result answer(struct exchange *exchange)
     }
     struct MHD_Response *out = MHD_create_response_from_buffer(response->body_bytes, response->body,
                                                                MHD_RESPMEM_MUST_FREE);
-    if (!out)
+    if (!out) {
+        exchange->stage = STAGE_ANSWERED; /* the request has been decided all the same */
         return MHD_NO;
+    }
     response->body = NULL; /* it is the library's now */
     response->body_bytes = 0;
 
