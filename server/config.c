@@ -1,5 +1,6 @@
 #include "server/config.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,8 @@ void config_done(struct config *config)
 
 /* ---- one setting from one source ---- */
 
+#define NO_MEMORY "there is no memory to start."
+
 struct loading {
     struct config config;
     FILE *errors;
@@ -84,8 +87,11 @@ static bool set(struct loading *loading, const struct setting *setting, const ch
         *(struct config_names *)(void *)((char *)config + setting->offset) =
             (struct config_names){.count = 0};
     *known = origin;
+    errno = 0;
     if (setting_parse(setting, text, config))
         return true;
+    if (errno == ENOMEM)
+        return complain(loading, NO_MEMORY);
 
     char wanted[256];
     setting_describe(setting, wanted, sizeof(wanted));
@@ -470,7 +476,7 @@ enum config_result config_load(struct config *ret_config, int argc, const char *
     struct loading loading = {.errors = errors, .command = result};
     struct flag *flags = calloc((size_t)argc, sizeof(*flags));
     if (!flags) {
-        complain(&loading, "there is no memory to start.");
+        complain(&loading, NO_MEMORY);
         return CONFIG_WRONG;
     }
     result = load(&loading, flags, argc, argv, environment, out);
