@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -373,11 +374,28 @@ int shutdown(int fd, int how)
     return (int)syscall(SYS_shutdown, fd, how);
 }
 
+/* Kept open so that it can be given up for a moment; -1: there is none. */
+static int spare_fd = -1;
+
+static void keep_spare(void)
+{
+    if (spare_fd < 0)
+        spare_fd = eventfd(0, EFD_CLOEXEC);
+}
+
+static void give_up_spare(void)
+{
+    if (spare_fd >= 0)
+        close(spare_fd);
+    spare_fd = -1;
+}
+
 void wire_done(void)
 {
     free(wires);
     wires = NULL;
     wire_count = 0;
+    give_up_spare();
 }
 
 bool wire_head_was_seen(int fd)
@@ -446,14 +464,33 @@ ssize_t recv(int fd, void *bytes, size_t count, int flags)
     return (ssize_t)kept;
 }
 
-/* Likewise. */
+static void turn_away(int listen_fd)
+{
+    give_up_spare();
+    int fd = (int)syscall(SYS_accept4, listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0)
+        close(fd);
+    keep_spare();
+}
+
+/* Likewise. Told that there is no descriptor left, the library leaves the backlog alone until one of its
+ * connections is closed: which may be never, though descriptors are to be had again. So whoever comes then
+ * is taken with the spare one and turned away, and the library hears that there is nobody. */
 int accept4(int fd, struct sockaddr *address, socklen_t *address_bytes, int flags)
 {
     if (wire_is_full) {
         errno = EMFILE;
         return -1;
     }
-    return (int)syscall(SYS_accept4, fd, address, address_bytes, flags);
+    int accepted = (int)syscall(SYS_accept4, fd, address, address_bytes, flags);
+    if (accepted >= 0)
+        keep_spare();
+    if (accepted >= 0 ||
+        (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM))
+        return accepted;
+    turn_away(fd);
+    errno = EAGAIN;
+    return -1;
 }
 
 /* Returns `count`, as if that many bytes of the caller's had been sent, once all have been that go in

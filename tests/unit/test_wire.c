@@ -6,6 +6,11 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <errno.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "api/wire.h"
 #include "wal/base.h"
@@ -150,6 +155,62 @@ static void test_heads_that_were_not_seen_are_told(void **state)
     assert_false(wire_head_was_seen(5));
 }
 
+static int connect_to(int listen_fd)
+{
+    struct sockaddr_un address;
+    socklen_t bytes = sizeof(address);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(getsockname(listen_fd, (struct sockaddr *)&address, &bytes), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, bytes), 0);
+    return fd;
+}
+
+static bool has_been_closed(int fd)
+{
+    char byte;
+    return recvfrom(fd, &byte, 1, MSG_DONTWAIT, NULL, NULL) == 0;
+}
+
+static void allow_files(rlim_t count)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = count;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* The library would listen no more until a connection is closed, if it heard that files are short. */
+static void test_who_comes_when_files_are_short_is_turned_away(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct rlimit limit;
+    int listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(listen_fd, (struct sockaddr *)&address, sizeof(sa_family_t)), 0);
+    assert_int_equal(listen(listen_fd, 4), 0);
+    int first = connect_to(listen_fd);
+    int accepted = accept4(listen_fd, NULL, NULL, 0);
+    assert_true(accepted >= 0);
+
+    int second = connect_to(listen_fd), third = connect_to(listen_fd);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    int free_fd = dup(listen_fd);
+    close(free_fd);
+    allow_files((rlim_t)free_fd);
+    assert_int_equal(accept4(listen_fd, NULL, NULL, 0), -1);
+    assert_int_equal(errno, EAGAIN);
+    allow_files(limit.rlim_cur);
+    assert_true(has_been_closed(second));
+    assert_false(has_been_closed(third));
+
+    int other = accept4(listen_fd, NULL, NULL, 0);
+    assert_true(other >= 0);
+    const int fds[] = {listen_fd, first, second, third, accepted, other};
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+    wire_done();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_unclear_framing_ends_the_connection),
         cmocka_unit_test(test_malformed_chunks_end_the_connection),
         cmocka_unit_test(test_heads_that_were_not_seen_are_told),
+        cmocka_unit_test(test_who_comes_when_files_are_short_is_turned_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
