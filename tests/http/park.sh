@@ -35,7 +35,7 @@ stop
 
 # A commit that does not come: appends wait for it without being suspended, up to a number, and what
 # becomes of their clients meanwhile is no harm.
-start --batch-delay 3s
+start --batch-delay 10s
 park held
 until_stats requests_in_progress 1
 stop
