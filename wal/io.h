@@ -78,6 +78,9 @@ struct wal_io_ops {
     int (*make_dir)(struct wal_io *io, int dir, const char *name);
     /* Never replaces an existing name: -EEXIST. */
     int (*rename)(struct wal_io *io, int from_dir, const char *from, int to_dir, const char *to);
+    /* The same within one directory for a file that takes the place of another one, which is there:
+     * a crash leaves the name with the one or with the other. Who has the old file open keeps it. */
+    int (*replace)(struct wal_io *io, int dir, const char *from, const char *to);
     int (*remove_file)(struct wal_io *io, int dir, const char *name);
     int (*remove_dir)(struct wal_io *io, int dir, const char *name); /* must be empty */
     /* Calls visit for each entry but "." and "..", in any order; a non-zero return of visit ends

@@ -140,6 +140,13 @@ int io_file_rename(struct wal_io *io, int from_dir, const char *from, int to_dir
     return -errno;
 }
 
+int io_file_replace(struct wal_io *io, int dir, const char *from, const char *to)
+{
+    must(name_is_plain(dir, from));
+    must(name_is_plain(dir, to));
+    return renameat(dir, from, dir, to) < 0 ? -errno : 0;
+}
+
 int io_file_remove_file(struct wal_io *io, int dir, const char *name)
 {
     must(name_is_plain(dir, name));

@@ -12,6 +12,7 @@ int io_file_open_dir(struct wal_io *io, int dir, const char *name);
 int io_file_open_file(struct wal_io *io, int dir, const char *name, unsigned flags);
 void io_file_close(struct wal_io *io, int handle);
 int io_file_make_dir(struct wal_io *io, int dir, const char *name);
+int io_file_replace(struct wal_io *io, int dir, const char *from, const char *to);
 int io_file_rename(struct wal_io *io, int from_dir, const char *from, int to_dir, const char *to);
 int io_file_remove_file(struct wal_io *io, int dir, const char *name);
 int io_file_remove_dir(struct wal_io *io, int dir, const char *name);
@@ -32,12 +33,12 @@ int io_file_random(struct wal_io *io, void *data, size_t size);
 /* The synchronous half of a backend's table. */
 #define IO_FILE_OPS                                                                                \
     .open_dir = io_file_open_dir, .open_file = io_file_open_file, .close = io_file_close,          \
-    .make_dir = io_file_make_dir, .rename = io_file_rename, .remove_file = io_file_remove_file,    \
-    .remove_dir = io_file_remove_dir, .list = io_file_list, .sync = io_file_sync,                  \
-    .read = io_file_read, .write = io_file_write, .allocate = io_file_allocate,                    \
-    .file_bytes = io_file_bytes, .lock = io_file_lock, .free_bytes = io_file_free_bytes,           \
-    .monotonic_us = io_file_monotonic_us, .realtime_ns = io_file_realtime_ns,                      \
-    .random = io_file_random
+    .make_dir = io_file_make_dir, .rename = io_file_rename, .replace = io_file_replace,            \
+    .remove_file = io_file_remove_file, .remove_dir = io_file_remove_dir, .list = io_file_list,    \
+    .sync = io_file_sync, .read = io_file_read, .write = io_file_write,                            \
+    .allocate = io_file_allocate, .file_bytes = io_file_bytes, .lock = io_file_lock,               \
+    .free_bytes = io_file_free_bytes, .monotonic_us = io_file_monotonic_us,                        \
+    .realtime_ns = io_file_realtime_ns, .random = io_file_random
 
 /*
  * One write by one system call, the bytes written or a negative errno: it neither continues a

@@ -91,6 +91,11 @@ static int spy_rename(struct wal_io *io, int from_dir, const char *from, int to_
     return dies_before() ? -EIO : active->real->rename(io, from_dir, from, to_dir, to);
 }
 
+static int spy_replace(struct wal_io *io, int dir, const char *from, const char *to)
+{
+    return dies_before() ? -EIO : active->real->replace(io, dir, from, to);
+}
+
 static int spy_remove_file(struct wal_io *io, int dir, const char *name)
 {
     return dies_before() ? -EIO : active->real->remove_file(io, dir, name);
@@ -161,6 +166,7 @@ void spy_init(struct spy *spy, struct sim_disk *disk)
     spy->ops.open_file = spy_open_file;
     spy->ops.make_dir = spy_make_dir;
     spy->ops.rename = spy_rename;
+    spy->ops.replace = spy_replace;
     spy->ops.remove_file = spy_remove_file;
     spy->ops.remove_dir = spy_remove_dir;
     spy->ops.sync = spy_sync;

@@ -182,6 +182,9 @@ int sim_dir_create(struct sim_store *store, struct sim_inode *dir, const char *n
                    struct sim_inode **ret_inode);
 int sim_dir_rename(struct sim_store *store, struct sim_inode *from_dir, const char *from,
                    struct sim_inode *to_dir, const char *to);
+/* The file `from` takes the place of the file `to`. */
+int sim_dir_replace(struct sim_store *store, struct sim_inode *dir, const char *from,
+                    const char *to);
 int sim_dir_remove(struct sim_store *store, struct sim_inode *dir, const char *name, bool is_dir);
 /* Of one directory, or of the whole disk for NULL. */
 void sim_dir_commit(struct sim_store *store, const struct sim_inode *dir);

@@ -232,6 +232,23 @@ static int sim_rename(struct wal_io *io, int from_dir, const char *from, int to_
     return (int)sim_call_end(&call, rc);
 }
 
+static int sim_replace(struct wal_io *io, int dir, const char *from, const char *to)
+{
+    struct sim_disk *disk = disk_of(io);
+    struct call call = call_sync(disk, SIM_RENAME, NULL, to, 0, 0);
+    int rc = 0;
+    if (call.effect != SIM_NOTHING) {
+        struct sim_inode *source;
+        struct sim_inode *target;
+        rc = name_at(disk, dir, from, &source, &from);
+        if (rc == 0)
+            rc = name_at(disk, dir, to, &target, &to);
+        if (rc == 0)
+            rc = sim_dir_replace(&disk->store, source, from, to);
+    }
+    return (int)sim_call_end(&call, rc);
+}
+
 static int remove_name(struct sim_disk *disk, int dir, const char *name, bool is_dir)
 {
     struct call call = call_sync(disk, is_dir ? SIM_REMOVE_DIR : SIM_REMOVE_FILE, NULL, name, 0, 0);
@@ -542,7 +559,9 @@ static uint64_t sim_realtime_ns(struct wal_io *io)
         disk->realtime_step_ns += seconds * 1000000000;
     }
     const uint64_t start_ns = 1700000000000000000u;
-    return start_ns + disk->now_us++ * 1000 + (uint64_t)disk->realtime_step_ns;
+    /* Finer than the clock that the disk runs by: no two digits of it are always zero. */
+    uint64_t fine_ns = disk->now_us * 379 % 1000;
+    return start_ns + disk->now_us++ * 1000 + fine_ns + (uint64_t)disk->realtime_step_ns;
 }
 
 /* --- The table -------------------------------------------------------------------------------- */
@@ -560,6 +579,7 @@ const struct wal_io_ops sim_io_table = {
     .close = sim_close,
     .make_dir = sim_make_dir,
     .rename = sim_rename,
+    .replace = sim_replace,
     .remove_file = sim_remove_file,
     .remove_dir = sim_remove_dir,
     .list = sim_list_dir,

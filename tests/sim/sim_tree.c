@@ -202,6 +202,8 @@ static void change_commit(struct sim_store *store, struct sim_change *change)
         if (old && old != add) {
             entry_set_durable(old, false);
             replaced = old->inode;
+            old->changes++;
+            entry_release(store, old);
         }
         entry_set_durable(add, true);
     }
@@ -288,6 +290,30 @@ int sim_dir_rename(struct sim_store *store, struct sim_inode *from_dir, const ch
     } else {
         change_add(store, remove, add);
     }
+    return 0;
+}
+
+int sim_dir_replace(struct sim_store *store, struct sim_inode *dir, const char *from,
+                    const char *to)
+{
+    struct sim_entry *remove = sim_dir_find(dir, from, strlen(from), SIM_CACHED);
+    struct sim_entry *old = sim_dir_find(dir, to, strlen(to), SIM_CACHED);
+    if (!remove || !old)
+        return -ENOENT;
+    if (remove->inode->is_dir || old->inode->is_dir)
+        return -EISDIR;
+
+    struct sim_inode *replaced = old->inode;
+    struct sim_entry *add = entry_new(store, dir, to, remove->inode);
+    entry_hide(remove);
+    entry_hide(old); /* its durable side goes when the change that replaces it is committed */
+    if (store->options->split_renames) {
+        change_add(store, NULL, add);
+        change_add(store, remove, NULL);
+    } else {
+        change_add(store, remove, add);
+    }
+    sim_inode_settle(store, replaced);
     return 0;
 }
 

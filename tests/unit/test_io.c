@@ -796,6 +796,27 @@ static void a_rename_never_replaces(void **state)
     free(data);
 }
 
+/* The other one is meant to: the file gets the name, and the file that had it stays with its readers. */
+static void a_file_takes_the_place_of_another(void **state)
+{
+    unsigned char *data = new_blocks(BLOCK, 1), *other = new_blocks(BLOCK, 2);
+    int old = create("taken"), handle = create("new");
+
+    assert_int_equal(io->ops->write(io, old, other, BLOCK, 0, true), 0);
+    assert_int_equal(io->ops->write(io, handle, data, BLOCK, 0, true), 0);
+    io->ops->close(io, handle);
+    assert_int_equal(io->ops->replace(io, dir, "new", "taken"), 0);
+    assert_int_equal(io->ops->sync(io, dir), 0);
+    assert_file_holds("taken", data, BLOCK, 0);
+    assert_int_equal(io->ops->open_file(io, dir, "new", WAL_OPEN_READ), -ENOENT);
+    assert_int_equal(io->ops->file_bytes(io, old), BLOCK);
+    io->ops->close(io, old);
+    assert_int_equal(io->ops->replace(io, dir, "none", "taken"), -ENOENT);
+    assert_file_holds("taken", data, BLOCK, 0);
+    free(other);
+    free(data);
+}
+
 struct visits {
     unsigned files;
     unsigned dirs;
@@ -1055,6 +1076,7 @@ int main(void)
         WITH_FOLDER(a_lone_durable_write_takes_no_thread),
         WITH_FOLDER(names_are_made_once_and_private),
         WITH_FOLDER(a_rename_never_replaces),
+        WITH_FOLDER(a_file_takes_the_place_of_another),
         WITH_FOLDER(a_listing_has_every_entry),
         WITH_FOLDER(a_read_is_short_only_at_the_end),
         WITH_FOLDER(an_uncached_handle_finds_nothing_in_the_cache),

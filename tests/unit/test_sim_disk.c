@@ -758,6 +758,36 @@ static void a_rename_is_one_change(void **state)
     }
 }
 
+/* A file that takes the place of another: after a cut the name has the old one or the new one, and
+ * never neither; after a sync of the directory the new one. Who had the old one open reads it on. */
+static void a_replaced_name_has_one_file_or_the_other(void **state)
+{
+    unsigned old = 0, synced_old = 0;
+    for (uint64_t seed = 0; seed < 4 * SEEDS; seed++) {
+        sim_reset(disk, seed);
+        sim_options_of(disk)->split_renames = seed % 2;
+        int file = make_file("f");
+        assert_int_equal(put(file, 1, 0, 2, true), 0);
+        assert_int_equal(put(make_file("tmp"), 2, 0, 1, true), 0);
+        sim_settle(disk);
+        assert_int_equal(ops->replace(io, WAL_IO_CWD, "tmp", "f"), 0);
+        assert_int_equal(read_byte(file, 1), 1);
+        assert_int_equal(read_byte(open_again("f", 0), 0), 2);
+        assert_false(is_there("tmp"));
+        bool synced = seed & 2;
+        if (synced)
+            sync_dir("/");
+        sim_crash(disk);
+        int found = byte_at("f", SIM_DURABLE, 0);
+        assert_true(found == 1 || found == 2);
+        assert_int_equal(sim_file_bytes(disk, "f", SIM_DURABLE), found == 1 ? 2 * BLOCK : BLOCK);
+        old += found == 1;
+        synced_old += synced && found == 1;
+    }
+    assert_true(old > 20 && synced_old == 0);
+    assert_int_equal(ops->replace(io, WAL_IO_CWD, "none", "f"), -ENOENT);
+}
+
 /* On a file system without a journal each side persists by itself. The file may then be there
  * twice, but a rename never loses it, and a directory is never there twice. */
 static void split_renames_may_leave_both_names(void **state)
@@ -1823,6 +1853,7 @@ int main(void)
         CASE(changes_of_names_are_lost_one_by_one),
         CASE(a_removal_may_be_undone),
         CASE(a_rename_is_one_change),
+        CASE(a_replaced_name_has_one_file_or_the_other),
         CASE(split_renames_may_leave_both_names),
         CASE(a_file_moved_twice_is_never_doubled),
         CASE(a_name_used_again_is_one_of_its_files),
