@@ -485,7 +485,8 @@ static bool write_mark(struct wal *wal, uint16_t flags)
 /* Nothing is queued and nobody will queue anything more. */
 static void finish_close(struct wal *wal, int failed)
 {
-    if (wal->space_busy || wal->rotate.busy || wal->prepare.busy || wal->sweep.busy)
+    if (wal->space_busy || wal->rotate.busy || wal->prepare.busy || wal->sweep.busy ||
+        !pack_leave(wal))
         return; /* what ends last steps again */
     if (wal->committer->told) {
         log_step_later(wal); /* every handler has run when a log is closed */
@@ -509,6 +510,7 @@ static void finish_close(struct wal *wal, int failed)
 
 static void idle_step(struct wal *wal)
 {
+    pack_step(wal);
     if (!wal->mark_due || wal->config.mark_idle_us == 0)
         return;
     uint64_t due = wal->last_commit_us + wal->config.mark_idle_us;

@@ -17,7 +17,8 @@
 /* The part of a segment's facts that a reader needs, copied under the log's lock. */
 struct extent {
     uint64_t segment_no;
-    uint64_t salt;
+    uint16_t kind;
+    uint64_t salt; /* of this file of the segment: a packed one has another */
     uint64_t base_offset;
     uint64_t end; /* bytes up to the end of the last committed frame */
     uint64_t end_offset;
@@ -119,6 +120,7 @@ static void copy_extent_locked(const struct wal *wal, const struct segment *segm
 {
     *extent = (struct extent){
         .segment_no = segment->header.segment_no,
+        .kind = segment->header.kind,
         .salt = segment->header.salt,
         .base_offset = segment->header.base_offset,
         .end = segment->end,
@@ -169,15 +171,26 @@ static int enter_segment(struct wal_cursor *cursor, struct wal_entry *entry)
     return rc;
 }
 
-/* The active segment has grown: its committed end moves. */
+static bool is_same_file(const struct wal_cursor *cursor, const struct segment *segment)
+{
+    return segment && segment->header.segment_no == cursor->extent.segment_no &&
+           segment->header.salt == cursor->extent.salt;
+}
+
+/* The active segment has grown: its committed end moves. One that was packed meanwhile has positions
+ * of its own: it is entered anew. */
 static void refresh_extent(struct wal_cursor *cursor)
 {
     struct wal *wal = cursor->wal;
     pthread_mutex_lock(&wal->lock);
     struct segment *segment = find_segment_locked(wal, cursor->offset);
-    if (segment && segment->header.segment_no == cursor->extent.segment_no)
+    bool same = is_same_file(cursor, segment);
+    bool packed = !same && segment && segment->header.segment_no == cursor->extent.segment_no;
+    if (same)
         copy_extent_locked(wal, segment, &cursor->extent);
     pthread_mutex_unlock(&wal->lock);
+    if (packed)
+        leave_segment(cursor);
 }
 
 static void note_in_index(struct wal_cursor *cursor, const struct frame_header *frame)
@@ -185,7 +198,7 @@ static void note_in_index(struct wal_cursor *cursor, const struct frame_header *
     struct wal *wal = cursor->wal;
     pthread_mutex_lock(&wal->lock);
     struct segment *segment = find_segment_locked(wal, frame->base_offset);
-    if (segment && segment->header.segment_no == cursor->extent.segment_no)
+    if (is_same_file(cursor, segment))
         frame_index_add(&segment->index, frame->base_offset, frame->timestamp_ns, frame->position);
     pthread_mutex_unlock(&wal->lock);
 }
@@ -235,17 +248,74 @@ static int fill_window(struct wal_cursor *cursor, int handle, uint64_t position,
     return 0;
 }
 
+/* A segment may be packed between looking it up and opening its file, or between two openings: then
+ * the file's header tells. Errors: from reading. */
+static int read_packed_header(struct wal_cursor *cursor, int handle,
+                              struct segment_header *ret_header, bool *ret_other)
+{
+    *ret_other = false;
+    if (!cursor->wal->store->config.pack || cursor->extent.kind == SEGMENT_PACKED)
+        return 0;
+    int rc = fill_window(cursor, handle, 0, WAL_BLOCK_BYTES);
+    if (rc == -ENOMEM)
+        return rc;
+    *ret_other = rc == 0 && segment_header_decode(ret_header, cursor->window) == 0 &&
+                 ret_header->kind == SEGMENT_PACKED && ret_header->salt != cursor->extent.salt &&
+                 ret_header->segment_no == cursor->extent.segment_no &&
+                 memcmp(&ret_header->log, &cursor->wal->id, sizeof(ret_header->log)) == 0;
+    cursor->window_begin = cursor->window_end = 0;
+    return 0;
+}
+
+/* Errors: -ESTALE: it is not the file that the extent is of, but the cursor has all it takes to look
+ * for its offset once more. */
+static int open_cached(struct wal_cursor *cursor)
+{
+    struct segment_header header;
+    bool other;
+    cursor->handle = open_segment(cursor, WAL_OPEN_READ);
+    if (cursor->handle < 0)
+        return cursor->handle;
+    int rc = read_packed_header(cursor, cursor->handle, &header, &other);
+    if (rc < 0) {
+        close_handles(cursor);
+        return rc;
+    }
+    if (!other)
+        return 0;
+    cursor->extent.kind = header.kind;
+    cursor->extent.salt = header.salt;
+    cursor->extent.end = header.seal.end;
+    cursor->extent.end_offset = cursor->extent.next_base = header.seal.end_offset;
+    cursor->position = WAL_BLOCK_BYTES;
+    return -ESTALE;
+}
+
+/* Errors: as open_cached(). */
+static int open_direct(struct wal_cursor *cursor)
+{
+    struct segment_header header;
+    bool other, direct = cursor->wal->store->io->direct;
+    cursor->direct_handle = open_segment(cursor, direct ? WAL_OPEN_DIRECT : WAL_OPEN_UNCACHED);
+    if (cursor->direct_handle < 0)
+        return cursor->direct_handle;
+    int rc = read_packed_header(cursor, cursor->direct_handle, &header, &other);
+    if (rc == 0 && !other)
+        return 0;
+    leave_segment(cursor);
+    return rc < 0 ? rc : -ESTALE;
+}
+
 /* Makes [position, position + bytes) of the segment addressable, bytes at most up to its end. */
 static int read_window(struct wal_cursor *cursor, uint64_t position, uint64_t bytes,
                        const uint8_t **ret_data)
 {
     if (position < cursor->window_begin || position + bytes > cursor->window_end) {
-        if (cursor->handle < 0)
-            cursor->handle = open_segment(cursor, WAL_OPEN_READ);
-        if (cursor->handle < 0)
-            return cursor->handle;
+        int rc = cursor->handle < 0 ? open_cached(cursor) : 0;
+        if (rc < 0)
+            return rc;
         uint64_t ahead = min_u64(WINDOW_BYTES, cursor->extent.end - position);
-        int rc = fill_window(cursor, cursor->handle, position, max_u64(bytes, ahead));
+        rc = fill_window(cursor, cursor->handle, position, max_u64(bytes, ahead));
         if (rc == -EIO && ahead > bytes) /* it may lie in what was not asked for */
             rc = fill_window(cursor, cursor->handle, position, bytes);
         if (rc < 0)
@@ -259,13 +329,10 @@ static int read_window(struct wal_cursor *cursor, uint64_t position, uint64_t by
 static int read_direct(struct wal_cursor *cursor, uint64_t position, uint64_t bytes,
                        const uint8_t **ret_data)
 {
-    if (cursor->direct_handle < 0) {
-        bool direct = cursor->wal->store->io->direct;
-        cursor->direct_handle = open_segment(cursor, direct ? WAL_OPEN_DIRECT : WAL_OPEN_UNCACHED);
-    }
-    if (cursor->direct_handle < 0)
-        return cursor->direct_handle;
-    int rc = fill_window(cursor, cursor->direct_handle, position, bytes);
+    int rc = cursor->direct_handle < 0 ? open_direct(cursor) : 0;
+    if (rc < 0)
+        return rc;
+    rc = fill_window(cursor, cursor->direct_handle, position, bytes);
     *ret_data = cursor->window;
     return rc;
 }
@@ -396,12 +463,12 @@ static int find_frame(struct wal_cursor *cursor, struct wal_entry *entry)
             rc = find_segment(cursor, entry);
         if (rc == 0 && cursor->position < cursor->extent.end)
             rc = take_frame(cursor, entry, &body);
-        if (rc < 0)
+        if (rc < 0 && rc != -ESTALE)
             return rc;
     }
     cursor->frame_next = cursor->frame.base_offset;
     cursor->bytes_next = cursor->frame.base_bytes;
-    cursor->walk = (struct item_walk){.body = body, .body_bytes = cursor->frame.body_bytes};
+    cursor->walk = item_walk_of(&cursor->frame, body);
     cursor->in_frame = true;
     return 0;
 }
@@ -423,7 +490,7 @@ static int next_in_frame(struct wal_cursor *cursor, struct wal_entry *entry)
         *entry = (struct wal_entry){
             .offset = offset,
             .bytes_before = bytes_before,
-            .timestamp_ns = cursor->frame.timestamp_ns + (uint64_t)item.timestamp_delta_us * 1000,
+            .timestamp_ns = item.timestamp_ns,
             .data = item.data,
             .size = item.data_bytes,
             .attributes = item.attributes,

@@ -33,7 +33,16 @@
     X(FLUSH_IGNORES_IN_FLIGHT, "let a barrier return while a commit is in flight")                 \
     X(KEEP_OFFSETS_OF_REFUSED, "do not give back the offsets of refused appends")                  \
     X(SKIP_ITEM_CHECK, "serve records without verifying their checksum")                           \
-    X(STATE_OUTSIDE_FRAME, "commit state changes in a frame of their own")
+    X(STATE_OUTSIDE_FRAME, "commit state changes in a frame of their own")                         \
+    X(PACK_SKIP_SYNC, "let a packed segment take the place without a sync of its file")            \
+    X(PACK_RENAME_FIRST, "let it take the place before its header and its last frame are written") \
+    X(PACK_REMOVE_FIRST, "remove a segment before the packed one has its name")                    \
+    X(PACK_WRONG_SEAL, "forget in a packed segment where the original one ended")                  \
+    X(PACK_DROP_LAST, "pack all records but the last one")                                         \
+    X(PACK_DROP_STATE, "pack records without the changes of the state between them")               \
+    X(PACK_ROUND_TIMES, "pack timestamps in microseconds")                                         \
+    X(PACK_TRUST_DAMAGE, "pack damaged records as if they were whole")                             \
+    X(PACK_STALE_INDEX, "look offsets up in a packed segment where they were before")
 
 enum wal_defect_id {
     DEFECT_NONE,

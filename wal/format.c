@@ -16,7 +16,7 @@
 #include "wal/crc32c.h"
 
 #define FRAME_MAGIC UINT32_C(0x31544D43) /* "CMT1" */
-#define FRAME_FLAGS_KNOWN (FRAME_STATE | FRAME_MARK | FRAME_CLEAN)
+#define FRAME_FLAGS_KNOWN (FRAME_STATE | FRAME_MARK | FRAME_CLEAN | FRAME_PACKED)
 #define ATTRIBUTE_HEADER_BYTES 4u
 
 static const uint8_t SEGMENT_MAGIC[8] = {'L', 'O', 'G', 'S', 'E', 'G', 0, 1};
@@ -36,7 +36,16 @@ struct disk_segment_header {
     uint64_t prev_end_le;
     uint64_t created_ns_le;
     uint32_t prev_crc_le;
-    uint8_t reserved[4000]; /* zeros */
+    /* Of a packed segment; zeros otherwise. */
+    uint32_t seal_crc_le;
+    uint64_t seal_end_le;
+    uint64_t original_end_le;
+    uint32_t original_crc_le;
+    uint32_t seal_reserved; /* zero */
+    uint64_t end_frame_le;
+    uint64_t end_offset_le;
+    uint64_t end_bytes_le;
+    uint8_t reserved[3948]; /* zeros */
     uint32_t crc_le;        /* of all bytes before it */
 } __attribute__((packed));
 
@@ -44,7 +53,8 @@ _Static_assert(sizeof(struct disk_segment_header) == WAL_BLOCK_BYTES, "on-disk l
 _Static_assert(offsetof(struct disk_segment_header, log) == 16, "on-disk layout");
 _Static_assert(offsetof(struct disk_segment_header, salt_le) == 64, "on-disk layout");
 _Static_assert(offsetof(struct disk_segment_header, created_ns_le) == 80, "on-disk layout");
-_Static_assert(offsetof(struct disk_segment_header, reserved) == 92, "on-disk layout");
+_Static_assert(offsetof(struct disk_segment_header, seal_crc_le) == 92, "on-disk layout");
+_Static_assert(offsetof(struct disk_segment_header, reserved) == 144, "on-disk layout");
 _Static_assert(offsetof(struct disk_segment_header, crc_le) == 4092, "on-disk layout");
 
 struct disk_frame_header {
@@ -80,8 +90,8 @@ struct disk_item_header {
     uint32_t crc_le;
     uint32_t timestamp_delta_us_le;
     uint16_t attribute_bytes_le;
-    uint8_t kind; /* never 0, so zeros are not an item */
-    uint8_t reserved;
+    uint8_t kind;           /* never 0, so zeros are not an item */
+    uint8_t timestamp_high; /* in packed frames; else zero */
 } __attribute__((packed));
 
 _Static_assert(sizeof(struct disk_item_header) == ITEM_HEADER_BYTES, "on-disk layout");
@@ -105,9 +115,30 @@ static void *copy(void *to, const void *from, size_t size)
     return (uint8_t *)to + size;
 }
 
+static bool seal_is_zero(const struct disk_segment_header *disk)
+{
+    const uint8_t *bytes = (const uint8_t *)disk;
+    size_t begin = offsetof(struct disk_segment_header, seal_crc_le);
+
+    return is_zero(bytes + begin, offsetof(struct disk_segment_header, reserved) - begin);
+}
+
+/* Lengths and positions that fit each other. */
+static bool seal_is_sound(const struct segment_header *header)
+{
+    const struct segment_seal *seal = &header->seal;
+
+    return seal->end >= 2ull * WAL_BLOCK_BYTES && seal->end % WAL_BLOCK_BYTES == 0 &&
+           seal->original_end % WAL_BLOCK_BYTES == 0 && seal->end <= seal->original_end &&
+           seal->original_end <= POSITION_MAX && seal->end_frame <= POSITION_MAX &&
+           seal->end_offset <= POSITION_MAX && seal->end_bytes <= POSITION_MAX &&
+           seal->end_frame > header->base_frame && seal->end_offset >= header->base_offset &&
+           seal->end_bytes >= header->base_bytes;
+}
+
 void segment_header_encode(const struct segment_header *header, void *block)
 {
-    must(header->kind == SEGMENT_APPENDED);
+    must(header->kind == SEGMENT_APPENDED || header->kind == SEGMENT_PACKED);
 
     struct disk_segment_header disk = {
         .version_le = htole16(WAL_FORMAT_VERSION),
@@ -122,8 +153,16 @@ void segment_header_encode(const struct segment_header *header, void *block)
         .prev_end_le = htole64(header->prev_end),
         .prev_crc_le = htole32(header->prev_crc),
         .created_ns_le = htole64(header->created_ns),
+        .seal_crc_le = htole32(header->seal.crc),
+        .seal_end_le = htole64(header->seal.end),
+        .original_end_le = htole64(header->seal.original_end),
+        .original_crc_le = htole32(header->seal.original_crc),
+        .end_frame_le = htole64(header->seal.end_frame),
+        .end_offset_le = htole64(header->seal.end_offset),
+        .end_bytes_le = htole64(header->seal.end_bytes),
     };
 
+    must(header->kind == SEGMENT_PACKED || seal_is_zero(&disk));
     memcpy(disk.magic, SEGMENT_MAGIC, sizeof(disk.magic));
     disk.crc_le = htole32(crc32c(0, &disk, offsetof(struct disk_segment_header, crc_le)));
     memcpy(block, &disk, sizeof(disk));
@@ -145,14 +184,16 @@ int segment_header_decode(struct segment_header *ret_header, const void *block)
         return -EBADMSG;
     if (le16toh(disk.version_le) > WAL_FORMAT_VERSION)
         return -EPROTONOSUPPORT;
-    if (le16toh(disk.kind_le) != SEGMENT_APPENDED)
+    if (le16toh(disk.kind_le) != SEGMENT_APPENDED && le16toh(disk.kind_le) != SEGMENT_PACKED)
         return -EPROTONOSUPPORT;
     if (le32toh(disk.block_bytes_le) != WAL_BLOCK_BYTES)
         return -EPROTONOSUPPORT;
-    if (!is_zero(disk.reserved, sizeof(disk.reserved)))
+    bool is_packed = le16toh(disk.kind_le) == SEGMENT_PACKED;
+    if (!is_zero(disk.reserved, sizeof(disk.reserved)) || disk.seal_reserved != 0 ||
+        (!is_packed && !seal_is_zero(&disk)))
         return -EBADMSG;
 
-    *ret_header = (struct segment_header){
+    struct segment_header header = {
         .kind = le16toh(disk.kind_le),
         .log = disk.log,
         .segment_no = le64toh(disk.segment_no_le),
@@ -163,7 +204,18 @@ int segment_header_decode(struct segment_header *ret_header, const void *block)
         .prev_end = le64toh(disk.prev_end_le),
         .prev_crc = le32toh(disk.prev_crc_le),
         .created_ns = le64toh(disk.created_ns_le),
+        .seal = {.end = le64toh(disk.seal_end_le),
+                 .crc = le32toh(disk.seal_crc_le),
+                 .original_end = le64toh(disk.original_end_le),
+                 .original_crc = le32toh(disk.original_crc_le),
+                 .end_frame = le64toh(disk.end_frame_le),
+                 .end_offset = le64toh(disk.end_offset_le),
+                 .end_bytes = le64toh(disk.end_bytes_le)},
     };
+
+    if (is_packed && !seal_is_sound(&header))
+        return -EBADMSG;
+    *ret_header = header;
     return 0;
 }
 
@@ -338,6 +390,7 @@ static bool item_is_sound(const struct item *item)
     case ITEM_STATE_SET:
     case ITEM_STATE_REMOVE: return true;
     case ITEM_TRIM: return item->data_bytes == sizeof(uint64_t);
+    case ITEM_TIME: return item->data_bytes == sizeof(uint64_t) && item->attribute_bytes == 0;
     default: return false;
     }
 }
@@ -359,6 +412,7 @@ uint32_t item_encode(const struct item *item, uint32_t items_crc, void *bytes)
         .timestamp_delta_us_le = htole32(item->timestamp_delta_us),
         .attribute_bytes_le = htole16(item->attribute_bytes),
         .kind = item->kind,
+        .timestamp_high = item->timestamp_high,
     };
     void *end = copy(bytes, &disk, sizeof(disk));
 
@@ -366,6 +420,29 @@ uint32_t item_encode(const struct item *item, uint32_t items_crc, void *bytes)
     end = copy(end, item->data, item->data_bytes);
     memset(end, 0, item_padding_bytes(item));
     return crc32c(items_crc, &disk, sizeof(disk));
+}
+
+struct item_walk item_walk_of(const struct frame_header *header, const void *body)
+{
+    return (struct item_walk){.body = body,
+                              .body_bytes = header->body_bytes,
+                              .is_packed = header->flags & FRAME_PACKED,
+                              .time_ns = header->timestamp_ns};
+}
+
+static uint64_t time_of(struct item_walk *walk, const struct item *item)
+{
+    uint64_t delta = item->timestamp_delta_us;
+
+    if (!walk->is_packed)
+        return walk->time_ns + delta * 1000;
+    if (item->kind == ITEM_TIME) {
+        uint64_t time_le;
+
+        memcpy(&time_le, item->data, sizeof(time_le));
+        return walk->time_ns = le64toh(time_le);
+    }
+    return walk->time_ns + (delta | (uint64_t)item->timestamp_high << 32);
 }
 
 int item_next(struct item_walk *walk, struct item *ret_item)
@@ -387,6 +464,7 @@ int item_next(struct item_walk *walk, struct item *ret_item)
     struct item item = {
         .kind = disk.kind,
         .timestamp_delta_us = le32toh(disk.timestamp_delta_us_le),
+        .timestamp_high = disk.timestamp_high,
         .attributes = bytes + sizeof(disk),
         .attribute_bytes = le16toh(disk.attribute_bytes_le),
         .data_bytes = le32toh(disk.data_bytes_le),
@@ -394,10 +472,15 @@ int item_next(struct item_walk *walk, struct item *ret_item)
     };
     uint64_t size = item_bytes(item.attribute_bytes, item.data_bytes); /* may pass 32 bits */
 
-    if (size > left || disk.reserved != 0 || !item_is_sound(&item))
+    bool is_of_packed = disk.timestamp_high != 0 || item.kind == ITEM_TIME;
+
+    if (size > left || (is_of_packed && !walk->is_packed) || !item_is_sound(&item))
         return -EBADMSG;
 
     item.data = bytes + sizeof(disk) + item.attribute_bytes;
+    if (item.kind == ITEM_TIME && !item_is_intact(&item)) /* all behind it counts from it */
+        return -EBADMSG;
+    item.timestamp_ns = time_of(walk, &item);
     walk->position += (uint32_t)size;
     *ret_item = item;
     return 0;
@@ -414,7 +497,7 @@ bool item_is_intact(const struct item *item)
 
 int frame_body_verify(const struct frame_header *header, const void *body, bool deep)
 {
-    struct item_walk walk = {.body = body, .body_bytes = header->body_bytes};
+    struct item_walk walk = item_walk_of(header, body);
     struct item item;
     uint32_t items_crc = 0;
     uint32_t items = 0;

@@ -31,8 +31,23 @@ struct wal_uuid {
     uint8_t bytes[16];
 };
 
-/* Sealed segments may be rewritten densely one day; both kinds then stand side by side. */
-enum segment_kind { SEGMENT_APPENDED = 0 };
+/* Sealed segments are rewritten densely (pack.c); both kinds stand side by side. */
+enum segment_kind {
+    SEGMENT_APPENDED = 0, /* a frame for each group commit */
+    SEGMENT_PACKED = 1,   /* the same records and changes in few frames */
+};
+
+/* How a packed segment ends, and how the one ended that it was made from: its successor knows that
+ * one. All of it is known before the file has its name. */
+struct segment_seal {
+    uint64_t end;          /* bytes of this file up to the end of its last frame */
+    uint32_t crc;          /* header checksum of that frame */
+    uint64_t original_end; /* the successor's prev_end … */
+    uint32_t original_crc; /* … and prev_crc */
+    uint64_t end_frame;    /* the successor's base_frame … */
+    uint64_t end_offset;   /* … base_offset … */
+    uint64_t end_bytes;    /* … and base_bytes */
+};
 
 /* Block 0 of a segment file. */
 struct segment_header {
@@ -46,12 +61,14 @@ struct segment_header {
     uint64_t prev_end;    /* bytes of the predecessor up to the end of its last frame; 0: none */
     uint32_t prev_crc;    /* header checksum of that frame: the chain goes on from it */
     uint64_t created_ns;  /* not after any timestamp in here, not before any in the predecessor */
+    struct segment_seal seal; /* of SEGMENT_PACKED; zeros otherwise */
 };
 
 enum {
-    FRAME_STATE = 1 << 0, /* the items are the log's whole state, not a change of it */
-    FRAME_MARK = 1 << 1,  /* no items: a witness that everything before it is durable */
-    FRAME_CLEAN = 1 << 2, /* with FRAME_MARK: the log was closed in good order behind it */
+    FRAME_STATE = 1 << 0,  /* the items are the log's whole state, not a change of it */
+    FRAME_MARK = 1 << 1,   /* no items: a witness that everything before it is durable */
+    FRAME_CLEAN = 1 << 2,  /* with FRAME_MARK: the log was closed in good order behind it */
+    FRAME_PACKED = 1 << 3, /* times of its items are in nanoseconds: see struct item_walk */
 };
 
 struct frame_header {
@@ -76,11 +93,19 @@ enum item_kind {
     ITEM_STATE_SET = 2,    /* attributes: the key; data: the value */
     ITEM_STATE_REMOVE = 3, /* attributes: the key */
     ITEM_TRIM = 4,         /* data: the new first offset, 8 bytes little endian */
+    ITEM_TIME = 5, /* in packed frames; data: the time that those behind it count from, 8 bytes */
 };
+
+/* What an item of a packed frame can be later than the time it counts from: 40 bits. */
+#define PACKED_DELTA_MAX ((UINT64_C(1) << 40) - 1)
 
 struct item {
     uint8_t kind;
-    uint32_t timestamp_delta_us; /* since the frame's timestamp */
+    /* Microseconds since the frame's timestamp. In a packed frame the low 32 bits of nanoseconds
+     * since that, or since the last ITEM_TIME, whose high 8 bits are … */
+    uint32_t timestamp_delta_us;
+    uint8_t timestamp_high; /* … here; 0 in other frames */
+    uint64_t timestamp_ns;  /* set by item_next() on a walk of item_walk_of() */
     const void *attributes;
     uint16_t attribute_bytes;
     const void *data;
@@ -156,12 +181,16 @@ uint32_t item_crc(const void *attributes, uint32_t attribute_bytes, const void *
  * Returns items_crc continued over this item's header. */
 uint32_t item_encode(const struct item *item, uint32_t items_crc, void *bytes);
 
-/* Walks the items of one body. */
+/* Walks the items of one body: begin with item_walk_of(). */
 struct item_walk {
     const uint8_t *body;
     uint32_t body_bytes;
     uint32_t position;
+    bool is_packed;
+    uint64_t time_ns; /* that the next item's time counts from */
 };
+
+struct item_walk item_walk_of(const struct frame_header *header, const void *body);
 
 /* The next item, its pointers into the body. The item's own checksum is not verified: see
  * item_is_intact().

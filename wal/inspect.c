@@ -173,6 +173,7 @@ static void describe_frame(const struct inspector *in, const struct frame_header
         .is_state = header->flags & FRAME_STATE,
         .is_mark = header->flags & FRAME_MARK,
         .is_clean = header->flags & FRAME_CLEAN,
+        .is_packed = header->flags & FRAME_PACKED,
     };
 }
 
@@ -203,7 +204,7 @@ static int visit_item(struct inspector *in, const struct inspect_frame *frame,
     struct inspect_item told = {
         .kind = kinds[item->kind],
         .offset = in->end->offset,
-        .timestamp_ns = frame->timestamp_ns + (uint64_t)item->timestamp_delta_us * 1000,
+        .timestamp_ns = item->timestamp_ns,
         .key = item->attributes,
         .key_bytes = item->attribute_bytes,
         .data = item->data,
@@ -216,9 +217,10 @@ static int visit_item(struct inspector *in, const struct inspect_frame *frame,
 }
 
 /* The items of a frame whose structure is whole. */
-static int take_items(struct inspector *in, const struct inspect_frame *frame, const uint8_t *body)
+static int take_items(struct inspector *in, const struct frame_header *header,
+                      const struct inspect_frame *frame, const uint8_t *body)
 {
-    struct item_walk walk = {.body = body, .body_bytes = frame->body_bytes};
+    struct item_walk walk = item_walk_of(header, body);
     struct item item;
     uint64_t began = 0;
     for (int rc; (rc = item_next(&walk, &item)) == 0; began = walk.position) {
@@ -238,7 +240,7 @@ static int take_items(struct inspector *in, const struct inspect_frame *frame, c
         if (is_record) {
             in->end->offset++;
             in->end->bytes += item.data_bytes;
-            in->end->timestamp_ns = frame->timestamp_ns + (uint64_t)item.timestamp_delta_us * 1000;
+            in->end->timestamp_ns = item.timestamp_ns;
             in->found->records += is_intact;
         }
     }
@@ -285,7 +287,7 @@ static int take_frame(struct inspector *in, const struct frame_header *header, c
         rc = note_damage(in, frame.position, frame.position + frame.bytes, header->base_offset,
                          header->base_offset + header->record_count, fault);
     else if (rc == 0)
-        rc = take_items(in, &frame, data + FRAME_HEADER_BYTES);
+        rc = take_items(in, header, &frame, data + FRAME_HEADER_BYTES);
     if (rc == 0 && !fault && !padding_is_fine(data, header->body_bytes)) {
         uint64_t used = frame.position + FRAME_HEADER_BYTES + header->body_bytes;
         rc = note_damage(in, used, frame.position + frame.bytes, end->offset, end->offset,
@@ -508,49 +510,97 @@ static int take_next(struct inspector *in, const struct bounds *bounds)
     return take_frame(in, &header, data);
 }
 
+static bool is_packed(const struct inspector *in)
+{
+    return in->segment->header.kind == SEGMENT_PACKED;
+}
+
+/* Where the file ends of a segment whose successor says this. */
+static uint64_t sealed_end_of(const struct segment_header *header, uint64_t prev_end)
+{
+    return header->kind == SEGMENT_PACKED ? header->seal.end : prev_end;
+}
+
+/* Behind the last frame of a packed segment, if it is as its header says: from there to the end of
+ * the segment that it was made from. */
+static void pass_seal(struct inspector *in)
+{
+    const struct segment_seal *seal = &in->segment->header.seal;
+    struct inspect_end *end = in->end;
+    if (!is_packed(in) || end->position != seal->end || end->crc != seal->crc)
+        return;
+    end->position = seal->original_end;
+    end->crc = seal->original_crc;
+    end->frame_no = seal->end_frame;
+    note_taken(end);
+}
+
+/* The successor of a packed segment, which it had when it was packed, is lost: the header tells where
+ * that began, whatever the frames are. */
+static int pass_packed(struct inspector *in, bool is_last)
+{
+    const struct segment_seal *seal = &in->segment->header.seal;
+    struct inspect_end *end = in->end;
+    end->position = seal->original_end;
+    end->crc = seal->original_crc;
+    end->frame_no = seal->end_frame;
+    end->offset = seal->end_offset;
+    end->bytes = seal->end_bytes;
+    note_taken(end);
+    if (!is_last)
+        return 0;
+    return add_damage(in, (struct inspect_damage){.segment_no = in->segment->number + 1,
+                                                  .offset = end->offset,
+                                                  .offset_end = INSPECT_UNKNOWN,
+                                                  .what = "the file of a segment is missing",
+                                                  .lost = INSPECT_FILE});
+}
+
 /* What the header of the next segment tells of the end of this one. */
 static int check_seal(struct inspector *in, const struct segment_header *next)
 {
     const struct inspect_end *end = in->end;
-    if (in->file_end < next->prev_end)
+    const uint64_t sealed_end = sealed_end_of(&in->segment->header, next->prev_end);
+    if (in->file_end < sealed_end)
         return add_damage(in, (struct inspect_damage){.segment_no = in->segment->number,
                                                       .position = in->file_end,
-                                                      .end = next->prev_end,
+                                                      .end = sealed_end,
                                                       .offset = end->offset,
                                                       .offset_end = next->base_offset,
                                                       .what = "the file is shorter than the next "
                                                               "segment says",
                                                       .lost = INSPECT_END});
     uint64_t rest;
-    int rc = find_rest(in, next->prev_end, in->file_end, &rest);
-    if (rc == 0 && rest > next->prev_end)
-        rc = note_damage(in, next->prev_end, rest, end->offset,
-                         max_u64(end->offset, next->base_offset),
+    int rc = find_rest(in, sealed_end, in->file_end, &rest);
+    if (rc == 0 && rest > sealed_end)
+        rc = note_damage(in, sealed_end, rest, end->offset, max_u64(end->offset, next->base_offset),
                          "what stands behind the end of the segment is none of it");
     /* After damage up to the very end there is nothing to compare with. */
     const struct inspection *found = in->found;
     const struct inspect_damage *last =
         found->damage_count ? &found->damages[found->damage_count - 1] : NULL;
-    bool was_told = last && last->segment_no == in->segment->number && last->end >= next->prev_end;
+    bool was_told = last && last->segment_no == in->segment->number && last->end >= sealed_end;
+    if (rc == 0 && !was_told)
+        pass_seal(in);
     if (rc == 0 && !was_told &&
-        (next->prev_crc != end->crc || next->base_frame != end->frame_no ||
-         next->base_offset != end->offset))
+        (next->prev_end != end->position || next->prev_crc != end->crc ||
+         next->base_frame != end->frame_no || next->base_offset != end->offset))
         rc = note_damage(in, end->position, end->position, end->offset, next->base_offset,
                          "the segment does not end as the next one says");
     return rc;
 }
 
-static int scan_segment(struct inspector *in, const struct inspect_candidate *segment,
+static int scan_segment(struct inspector *in, struct inspect_candidate *segment,
                         const struct segment_header *next, bool is_last)
 {
     struct inspect_end *end = in->end;
     const struct segment_header *header = &segment->header;
+    in->handle = inspect_folder_reopen(&in->folder, segment);
+    if (in->handle < 0)
+        return in->handle;
     in->segment = segment;
     in->begin = in->window_end = 0;
     in->file_end = round_up(segment->file_bytes, WAL_BLOCK_BYTES);
-    in->handle = inspect_folder_open(&in->folder, segment->number);
-    if (in->handle < 0)
-        return in->handle;
 
     end->last = *header;
     end->file_bytes = segment->file_bytes;
@@ -564,10 +614,11 @@ static int scan_segment(struct inspector *in, const struct inspect_candidate *se
     end->lost_end = 0;
     end->bytes_unknown = false;
     note_taken(end);
+    const uint64_t sealed_end = sealed_end_of(header, next ? next->prev_end : UINT64_MAX);
     struct bounds bounds = {
-        .limit = next ? min_u64(next->prev_end, in->file_end) : in->file_end,
-        .is_last = is_last,
-        .is_sealed = next != NULL,
+        .limit = min_u64(sealed_end, in->file_end),
+        .is_last = is_last && !is_packed(in),
+        .is_sealed = next != NULL || is_packed(in),
         .next_base = next ? next->base_offset : INSPECT_UNKNOWN,
     };
     int rc;
@@ -581,11 +632,13 @@ static int scan_segment(struct inspector *in, const struct inspect_candidate *se
     }
     if (rc == -ENODATA)
         rc = 0;
-    if (rc == 0 && is_last && end->position == WAL_BLOCK_BYTES && end->lost_end == 0)
+    if (rc == 0 && bounds.is_last && end->position == WAL_BLOCK_BYTES && end->lost_end == 0)
         rc = note_damage(in, WAL_BLOCK_BYTES, max_u64(in->file_end, 2 * WAL_BLOCK_BYTES),
                          end->offset, end->offset, "the segment lacks its first frame");
     if (rc == 0 && next)
         rc = check_seal(in, next);
+    else if (rc == 0 && is_packed(in))
+        rc = pass_packed(in, is_last);
     in->io->ops->close(in->io, in->handle);
     in->handle = -1;
     in->done_bytes += segment->file_bytes;
@@ -609,6 +662,7 @@ static int visit_segment(struct inspector *in, const struct inspect_candidate *c
         .created_ns = header->created_ns,
         .file_bytes = candidate->file_bytes,
         .prev_crc = header->prev_crc,
+        .is_packed = header->kind == SEGMENT_PACKED,
     };
     memcpy(told.log, &header->log, sizeof(told.log));
     return in->visitor->segment(in->visitor->context, &told);
@@ -636,7 +690,7 @@ static int note_missing(struct inspector *in, size_t i)
 
 static int take_candidate(struct inspector *in, size_t i)
 {
-    const struct inspect_candidate *all = in->folder.candidates, *candidate = &all[i];
+    struct inspect_candidate *all = in->folder.candidates, *candidate = &all[i];
     int rc = 0;
     if (i > 0 && all[i - 1].number + 1 != candidate->number)
         rc = note_missing(in, i);

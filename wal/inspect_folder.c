@@ -91,6 +91,25 @@ int inspect_folder_open(const struct inspect_folder *folder, uint64_t number)
                                       WAL_OPEN_READ | WAL_OPEN_UNCACHED);
 }
 
+int inspect_folder_reopen(const struct inspect_folder *folder, struct inspect_candidate *candidate)
+{
+    struct wal_io *io = folder->io;
+    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    struct segment_header header;
+    int handle = inspect_folder_open(folder, candidate->number);
+    if (handle < 0 || io->ops->read(io, handle, block, sizeof(block), 0) != sizeof(block) ||
+        segment_header_decode(&header, block) < 0 || header.kind != SEGMENT_PACKED ||
+        header.segment_no != candidate->number || header.salt == candidate->header.salt ||
+        memcmp(&header.log, &candidate->header.log, sizeof(header.log)) != 0)
+        return handle;
+    int64_t file_bytes = io->ops->file_bytes(io, handle);
+    if (file_bytes >= 0) {
+        candidate->header = header;
+        candidate->file_bytes = (uint64_t)file_bytes;
+    }
+    return handle;
+}
+
 static int load_header(struct inspect_folder *folder, struct inspect_candidate *candidate)
 {
     struct wal_io *io = folder->io;

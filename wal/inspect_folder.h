@@ -44,6 +44,10 @@ void inspect_folder_done(struct inspect_folder *folder);
 /* A handle for reading. Errors: from the disk. */
 int inspect_folder_open(const struct inspect_folder *folder, uint64_t segment_no);
 
+/* The same for a segment that was listed. A store may have packed it meanwhile: then its header and
+ * its length are read anew. */
+int inspect_folder_reopen(const struct inspect_folder *folder, struct inspect_candidate *candidate);
+
 /* Whether copies, one or several, keep the bytes [begin, end) of a segment. */
 bool inspect_folder_keeps(const struct inspect_folder *folder, uint64_t segment_no, uint64_t begin,
                           uint64_t end);

@@ -6,6 +6,7 @@
  *   committer.c  rings, ready lists, timers and chores for many logs
  *   space.c      space made ready ahead of the log's end
  *   rotate.c     new segments, and removing trimmed ones
+ *   pack.c       sealed segments rewritten densely
  *   recover.c    opening: what is in the files, and is it whole
  *   cursor.c     reading
  *   store.c      the directory as a whole, and its threads
@@ -39,6 +40,7 @@
 #define TMP_NAME_BYTES 33 /* of logs being made or removed: hexadecimal */
 #define SEGMENT_NAME_BYTES 32
 #define NEXT_SEGMENT_NAME "next.tmp"
+#define PACKED_SEGMENT_NAME "pack.tmp"
 
 /* Frames from here on go into space that is reserved but not zeroed: zeroing would write every byte
  * twice, which costs more than what the file system adds for unwritten space (docs/benchmarks.md). */
@@ -52,6 +54,7 @@ enum lane {
     LANE_LOGS,  /* what logs that are open want: segments, removing trimmed ones; the probe */
     LANE_NAMES, /* making and deleting logs, many at a time */
     LANE_OPEN,  /* recovery, and removing the files of deleted logs */
+    LANE_PACK,  /* writing packed segments, which waits for its rate most of the time */
     LANE_COUNT
 };
 
@@ -93,6 +96,7 @@ struct segment {
     uint64_t end_offset; /* one past its last committed record */
     uint64_t file_bytes;
     struct frame_index index;
+    bool pack_tried; /* in this process: there is nothing to gain, or it cannot be done */
 };
 
 /* A stretch of tickets that were refused after they had been queued. */
@@ -204,6 +208,8 @@ struct wal {
     uint64_t timer_us;
     struct wal *timer_next, *timer_previous;
 
+    struct pack *packing; /* the one under way; NULL: none */
+    bool pack_due;        /* there may be a segment to be packed */
     struct chore rotate, prepare, sweep;
     /* Results of chores: written by a worker, read by the committer afterwards. */
     int rotate_error;
@@ -289,7 +295,7 @@ struct order_list {
 };
 
 #define ORDER_BUCKETS 1024
-#define WORKERS 4
+#define WORKERS 5
 
 /* What callers that do not wait want of logs: see orders.c. Guarded by the store's lock. */
 struct orders {
@@ -336,6 +342,8 @@ struct store {
     } workers[WORKERS];
     unsigned worker_count;
     bool worker_stop;
+    uint64_t pack_due_us;       /* the packing worker's: when its rate lets it go on */
+    _Atomic bool pack_unwanted; /* some of what waits for it is */
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* an opening or removal ended */
@@ -423,6 +431,13 @@ struct frame_header segment_state_frame(const struct segment_header *header);
  * that when this returns. Any thread. */
 int segment_write_head(struct wal *wal, int handle, struct segment *segment,
                        struct frame_header *state, uint64_t prepared_bytes, bool durable);
+
+/* ---- pack.c: committer's thread only ---- */
+
+/* Starts packing a sealed segment, if there is one and none is being packed. */
+void pack_step(struct wal *wal);
+/* Ends the packing of a log that is being closed, soon; whether there is none. What ends steps again. */
+bool pack_leave(struct wal *wal);
 
 /* ---- recover.c ---- */
 

@@ -86,7 +86,7 @@ static bool is_zero(const uint8_t *data, size_t bytes)
 struct names {
     uint64_t *numbers;
     size_t count, capacity;
-    bool stray_next;
+    bool stray_next, stray_pack;
     int error;
 };
 
@@ -95,10 +95,8 @@ static int visit_name(void *context, const char *name, bool is_dir)
     struct names *names = context;
     if (is_dir)
         return 0;
-    if (strcmp(name, NEXT_SEGMENT_NAME) == 0) {
-        names->stray_next = true;
-        return 0;
-    }
+    names->stray_next = names->stray_next || strcmp(name, NEXT_SEGMENT_NAME) == 0;
+    names->stray_pack = names->stray_pack || strcmp(name, PACKED_SEGMENT_NAME) == 0;
     uint64_t number;
     if (!segment_number(name, &number))
         return 0; /* not ours: whoever put it there may want it */
@@ -322,14 +320,14 @@ static uint64_t decode_u64(const uint8_t *bytes)
     return value;
 }
 
-static int apply_item(struct recovery *recovery, const struct item *item, uint64_t frame_ns)
+static int apply_item(struct recovery *recovery, const struct item *item)
 {
     struct wal *wal = recovery->wal;
     switch (item->kind) {
     case ITEM_RECORD:
         recovery->offset++;
         recovery->bytes += item->data_bytes;
-        recovery->timestamp_ns = frame_ns + (uint64_t)item->timestamp_delta_us * 1000;
+        recovery->timestamp_ns = item->timestamp_ns;
         return 0;
     case ITEM_STATE_SET:
     case ITEM_STATE_REMOVE:
@@ -341,6 +339,7 @@ static int apply_item(struct recovery *recovery, const struct item *item, uint64
             wal->first_offset =
                 max_u64(wal->first_offset, min_u64(decode_u64(item->data), recovery->offset));
         return 0;
+    case ITEM_TIME: return 0;
     default: return -EBADMSG;
     }
 }
@@ -349,13 +348,13 @@ static int apply_frame(struct recovery *recovery, const struct frame_header *hea
                        const uint8_t *body)
 {
     struct wal *wal = recovery->wal;
-    struct item_walk walk = {.body = body, .body_bytes = header->body_bytes};
+    struct item_walk walk = item_walk_of(header, body);
     struct item item;
     uint64_t offset = recovery->offset;
     int rc;
     recovery->timestamp_ns = header->timestamp_ns;
     while ((rc = item_next(&walk, &item)) == 0) {
-        rc = apply_item(recovery, &item, header->timestamp_ns);
+        rc = apply_item(recovery, &item);
         if (rc < 0)
             return rc;
     }
@@ -428,7 +427,7 @@ struct rest {
 /* Of the records of a frame whose structure is verified. */
 static uint64_t payload_bytes(const struct frame_header *header, const uint8_t *body)
 {
-    struct item_walk walk = {.body = body, .body_bytes = header->body_bytes};
+    struct item_walk walk = item_walk_of(header, body);
     struct item item;
     uint64_t bytes = 0;
     while (item_next(&walk, &item) == 0)
@@ -441,12 +440,12 @@ static int apply_later_state(struct recovery *recovery, const struct frame_heade
                              const uint8_t *body)
 {
     const uint64_t offset = recovery->offset, bytes = recovery->bytes;
-    struct item_walk walk = {.body = body, .body_bytes = header->body_bytes};
+    struct item_walk walk = item_walk_of(header, body);
     struct item item;
     int rc = 0;
     recovery->offset = header->base_offset;
     while (rc == 0 && item_next(&walk, &item) == 0)
-        rc = apply_item(recovery, &item, header->timestamp_ns);
+        rc = apply_item(recovery, &item);
     state_commit(&recovery->wal->state, 0);
     recovery->offset = offset;
     recovery->bytes = bytes;
@@ -708,6 +707,18 @@ static int scan_all_but_last(struct recovery *recovery)
 }
 #endif
 
+/* A segment is packed when it has a successor, and its header tells where that began. */
+static int lack_successor(struct recovery *recovery, const struct segment_seal *seal)
+{
+    struct rest rest;
+    int rc = examine_rest(recovery, &rest);
+    note_damage(recovery, seal->end_offset);
+    recovery->position = min_u64(seal->end, recovery->window.file_bytes);
+    recovery->offset = seal->end_offset;
+    recovery->bytes = seal->end_bytes;
+    return rc;
+}
+
 static int scan_last(struct recovery *recovery)
 {
     struct wal *wal = recovery->wal;
@@ -733,10 +744,21 @@ static int scan_last(struct recovery *recovery)
         return rc;
     if (recovery->position == WAL_BLOCK_BYTES)
         note_damage(recovery, recovery->offset); /* not even the state is whole */
+    if (last->header.kind == SEGMENT_PACKED)
+        return lack_successor(recovery, &last->header.seal);
     return settle_end(recovery, unreadable);
 }
 
 /* ---- sealed segments ---- */
+
+/* Whether a packed segment was made from the one that its successor saw the end of. */
+static bool is_sealed_by(const struct segment_header *header, const struct segment_header *next)
+{
+    const struct segment_seal *seal = &header->seal;
+    return header->kind != SEGMENT_PACKED ||
+           (seal->original_end == next->prev_end && seal->original_crc == next->prev_crc &&
+            seal->end_offset == next->base_offset);
+}
 
 /* Sets where each sealed segment ends, from the header of its successor, and finds what is missing.
  */
@@ -758,9 +780,12 @@ static int check_sealed(struct recovery *recovery)
         }
         /* What a file lacks of its last block is zeros that a short write left out. */
         uint64_t file_end = round_up(segment->file_bytes, WAL_BLOCK_BYTES);
-        segment->end = adjacent ? min_u64(next->header.prev_end, file_end) : file_end;
+        uint64_t end = adjacent ? next->header.prev_end : file_end;
+        if (segment->header.kind == SEGMENT_PACKED)
+            end = segment->header.seal.end;
+        segment->end = min_u64(end, file_end);
         segment->end_offset = next->header.base_offset;
-        if (!adjacent || file_end < next->header.prev_end)
+        if (!adjacent || file_end < end || !is_sealed_by(&segment->header, &next->header))
             note_damage(recovery, segment->header.base_offset);
         wal->segments[--kept] = segment;
     }
@@ -783,6 +808,12 @@ static void remove_trimmed(struct recovery *recovery)
     }
 }
 
+static int remove_stray(struct recovery *recovery, const char *name)
+{
+    int rc = recovery->io->ops->remove_file(recovery->io, recovery->dir, name);
+    return rc == -ENOENT ? 0 : rc;
+}
+
 /* ---- the whole ---- */
 
 static void install_end(struct recovery *recovery)
@@ -800,6 +831,7 @@ static void install_end(struct recovery *recovery)
     wal->mark_due = recovery->unproven;
     wal->clean = wal->recovery.clean;
     wal->damaged = recovery->damaged;
+    wal->pack_due = wal->store->config.pack && wal->segment_count > 1;
     atomic_store(&wal->committed_offset, recovery->offset);
 }
 
@@ -851,8 +883,10 @@ int log_recover(struct wal *wal)
     if (!recovery.damaged)
         remove_trimmed(&recovery);
     if (!recovery.damaged && recovery.names.stray_next)
-        rc = recovery.io->ops->remove_file(recovery.io, recovery.dir, NEXT_SEGMENT_NAME);
-    if (rc < 0 && rc != -ENOENT)
+        rc = remove_stray(&recovery, NEXT_SEGMENT_NAME);
+    if (rc == 0 && !recovery.damaged && recovery.names.stray_pack)
+        rc = remove_stray(&recovery, PACKED_SEGMENT_NAME);
+    if (rc < 0)
         return rc;
 
     bool is_new = (recovery.last_flags & FRAME_STATE) && wal->active->header.segment_no == 0;

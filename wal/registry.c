@@ -225,7 +225,7 @@ int registry_opened_locked(struct store *store, struct wal *wal, int rc)
     }
     if (store->draining || store->closing)
         log_begin_close(wal, false);
-    else if (wal->mark_due)
+    else if (wal->mark_due || wal->pack_due)
         log_step_later(wal); /* what recovery found without proof gets its mark */
     return 0;
 }

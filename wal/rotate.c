@@ -215,6 +215,8 @@ static void rotate_done(struct chore *chore)
     go_on_in_new_segment(wal);
     log_step_later(wal);
     rotate_sweep(wal);
+    wal->pack_due = true;
+    pack_step(wal);
 }
 
 void rotate_start(struct wal *wal)

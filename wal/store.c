@@ -296,8 +296,11 @@ static int start_threads(struct store *store, char *ret_reason)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = 0;
     /* Two for recovery: a log that takes long to open does not hold up the next. */
-    static const enum lane lanes[WORKERS] = {LANE_LOGS, LANE_NAMES, LANE_OPEN, LANE_OPEN};
+    static const enum lane lanes[WORKERS] = {LANE_LOGS, LANE_NAMES, LANE_OPEN, LANE_OPEN,
+                                             LANE_PACK};
     for (unsigned i = 0; store->config.worker && i < WORKERS && rc == 0; i++) {
+        if (lanes[i] == LANE_PACK && !store->config.pack)
+            continue;
         struct worker *worker = &store->workers[i];
         worker->store = store;
         worker->lane = lanes[i];

@@ -30,12 +30,14 @@ struct store_config {
     unsigned logs_max;     /* logs open at once */
     unsigned write_handles_max; /* files open for appending at once; quiet ones are closed first */
     uint64_t memory_bytes_max;  /* of all batches waiting or in flight */
+    bool pack;                  /* sealed segments are rewritten densely, in the background */
+    uint64_t pack_bytes_per_s;  /* read and written for that; 0: no limit, as without a worker */
     unsigned lock_timeout_ms; /* how long to wait for another process to let go of the directory */
     struct wal_config log;    /* for every log */
 };
 
 /* auto, auto, 1 committer of 256 entries with a thread of its own, a worker, 65536 logs, 3/4 of the process's
- * limit of open files, 256 MiB, 5 s, wal_config_default(). */
+ * limit of open files, 256 MiB, no packing, 5 s, wal_config_default(). */
 void store_config_default(struct store_config *ret_config);
 
 /* Errors: -EINVAL: a field is out of range; *ret_field names it and the range (static text). */
@@ -203,12 +205,15 @@ struct store_totals {
     uint64_t commit_records, commit_bytes; /* records and their bytes in those commits */
     uint64_t commit_records_max;           /* largest group */
     uint64_t rotations;
-    uint64_t refusals_queue; /* appends refused with -EAGAIN */
-    uint64_t refusals_space; /* with -ENOSPC or -EDQUOT, after they had been queued */
-    uint64_t refusals_other; /* with another error that says that nothing was written, likewise */
-    uint64_t write_retries;  /* durable writes sent again after EINTR or EAGAIN */
-    uint64_t write_errors;   /* durable writes that failed */
-    uint64_t failures;       /* logs that failed */
+    uint64_t packs;            /* segments packed */
+    uint64_t pack_bytes_saved; /* of disk space, by that */
+    uint64_t pack_failures;    /* segments left as they were after an error, damage included */
+    uint64_t refusals_queue;   /* appends refused with -EAGAIN */
+    uint64_t refusals_space;   /* with -ENOSPC or -EDQUOT, after they had been queued */
+    uint64_t refusals_other;   /* with another error that says that nothing was written, likewise */
+    uint64_t write_retries;    /* durable writes sent again after EINTR or EAGAIN */
+    uint64_t write_errors;     /* durable writes that failed */
+    uint64_t failures;         /* logs that failed */
     struct store_histogram commit_us; /* from append to durable, the oldest record of each group */
     struct store_histogram sync_us;   /* of the durable write alone; rotations are not timed */
     struct store_histogram commit_sizes;             /* records in a commit */

@@ -103,6 +103,18 @@ void totals_add_rotation(struct totals *totals)
     pthread_mutex_unlock(&totals->lock);
 }
 
+void totals_add_pack(struct totals *totals, uint64_t saved_bytes, int error)
+{
+    pthread_mutex_lock(&totals->lock);
+    if (error < 0) {
+        totals->counts.pack_failures++;
+    } else {
+        totals->counts.packs++;
+        totals->counts.pack_bytes_saved += saved_bytes;
+    }
+    pthread_mutex_unlock(&totals->lock);
+}
+
 void totals_add_retry(struct totals *totals)
 {
     pthread_mutex_lock(&totals->lock);
@@ -133,6 +145,9 @@ void totals_sum(struct totals *sum, struct totals *totals)
     into->commit_bytes += from->commit_bytes;
     into->commit_records_max = max_u64(into->commit_records_max, from->commit_records_max);
     into->rotations += from->rotations;
+    into->packs += from->packs;
+    into->pack_bytes_saved += from->pack_bytes_saved;
+    into->pack_failures += from->pack_failures;
     into->refusals_queue += from->refusals_queue;
     into->refusals_space += from->refusals_space;
     into->refusals_other += from->refusals_other;

@@ -37,6 +37,9 @@ void totals_add_failure(struct totals *totals);
 /* A segment was started. */
 void totals_add_rotation(struct totals *totals);
 
+/* A segment was packed, which saved so many bytes; an error: it was left as it was. */
+void totals_add_pack(struct totals *totals, uint64_t saved_bytes, int error);
+
 void totals_add_retry(struct totals *totals);
 
 /* Appends refused with this error. */

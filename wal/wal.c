@@ -154,7 +154,7 @@ void log_free(struct wal *wal)
 {
     if (!wal)
         return;
-    must(!wal->queue_first && !wal->held && wal->handle < 0);
+    must(!wal->queue_first && !wal->held && wal->handle < 0 && !wal->packing);
     for (size_t i = 0; i < wal->segment_count; i++)
         segment_free(wal->segments[i]);
     free(wal->segments);

@@ -153,7 +153,7 @@ static void graft_frame(struct history *history, unsigned number)
     must(copy);
     memcpy(copy, segment->bytes + frame->position, frame->size);
     uint8_t *body = copy + FRAME_HEADER_BYTES;
-    struct item_walk walk = {.body = body, .body_bytes = header.body_bytes};
+    struct item_walk walk = item_walk_of(&header, body);
     struct item item;
     uint32_t items_crc = 0;
 
@@ -271,7 +271,7 @@ static void assess_records(struct wound *wound, const struct layout_frame *frame
         found.crc != header->crc ||
         frame_body_verify(&found, bytes + FRAME_HEADER_BYTES, false) < 0)
         return;
-    struct item_walk walk = {.body = bytes + FRAME_HEADER_BYTES, .body_bytes = found.body_bytes};
+    struct item_walk walk = item_walk_of(&found, bytes + FRAME_HEADER_BYTES);
 
     while (item_next(&walk, &item) == 0) {
         if (item.kind == ITEM_RECORD)
@@ -393,19 +393,19 @@ static void judge_gap(struct history *history, struct log_model *log, uint64_t o
     history->totals->gaps++;
 }
 
-/* Reads all of a hurt log. */
-static void judge_reading(struct history *history, struct log_model *log)
+/* Reads a hurt log up to `end`, UINT64_MAX: all of it. */
+static void judge_reading(struct history *history, struct log_model *log, uint64_t end)
 {
     CLEANUP(wal_cursor_closep) struct wal_cursor *cursor = NULL;
     struct wal_positions positions;
     struct wal_entry entry;
-    int rc;
+    int rc = -ENODATA;
 
     wal_positions(log->wal, &positions);
     uint64_t offset = positions.first_offset;
 
     must(wal_cursor_open(&cursor, log->wal, offset) == 0);
-    while ((rc = wal_cursor_next(cursor, &entry)) == 0 || rc == -EBADMSG) {
+    while (offset < end && ((rc = wal_cursor_next(cursor, &entry)) == 0 || rc == -EBADMSG)) {
         if (rc == -EBADMSG) {
             judge_gap(history, log, offset, &entry);
             offset = entry.gap_end;
@@ -416,6 +416,8 @@ static void judge_reading(struct history *history, struct log_model *log)
         check_entry(history, log, &entry);
         offset++;
     }
+    if (offset >= end)
+        return;
     if (rc != -ENODATA)
         violation(history, log, "reading a hurt log failed with %d at %llu", rc, (ull)offset);
     if (offset < positions.committed_offset)
@@ -498,6 +500,7 @@ static void judge_appending(struct history *history, struct log_model *log, int 
 static void judge_hurt_log(struct history *history, struct log_model *log)
 {
     uint64_t fingerprint = disk_fingerprint(history, log);
+    struct wal_positions positions;
     int rc = store_get(history->store, log->name, false, &log->wal);
 
     trace(history, "store_get(%s): %d", log->name, rc);
@@ -517,10 +520,17 @@ static void judge_hurt_log(struct history *history, struct log_model *log)
     trace(history, "  %s: status %d", log->name, status);
     if (status != 0 && status != -EBADMSG)
         violation(history, log, "a hurt log has status %d", status);
-    judge_reading(history, log);
+    wal_positions(log->wal, &positions);
+    judge_reading(history, log, UINT64_MAX);
     judge_end(history, log, status);
     judge_missing(history, log, status);
     judge_appending(history, log, status);
+    /* Time for segments to be packed: damage must not be packed away. */
+    for (unsigned i = 0; i < 8; i++) {
+        for (unsigned j = 0; j < history->swarm.config.committers; j++)
+            store_run(history->store, j, 0);
+    }
+    judge_reading(history, log, positions.committed_offset);
     if (status != 0) {
         struct wal_stats stats;
 
@@ -528,8 +538,6 @@ static void judge_hurt_log(struct history *history, struct log_model *log)
         if (stats.recovery.damaged_offset == UINT64_MAX)
             violation(history, log, "damaged, and nothing tells where");
         history->totals->damaged_logs++;
-        struct wal_positions positions;
-
         wal_positions(log->wal, &positions);
         wounds[log->number].is_refusing = true;
         wounds[log->number].told_end = positions.committed_offset;
@@ -563,7 +571,7 @@ static void mend_log(struct history *history, struct log_model *log)
     if (positions.committed_offset < wounds[log->number].told_end)
         violation(history, log, "repaired, it ends at %llu, and had told of %llu",
                   (ull)positions.committed_offset, (ull)wounds[log->number].told_end);
-    judge_reading(history, log);
+    judge_reading(history, log, UINT64_MAX);
     judge_appending(history, log, 0);
     store_put(history->store, log->wal);
     log->wal = NULL;

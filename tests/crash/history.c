@@ -266,9 +266,20 @@ static void forget_session(struct history *history)
     history->is_closing = false;
 }
 
+static void count_packed(struct history *history)
+{
+    struct store_stats stats;
+
+    if (!history->store)
+        return;
+    store_stats(history->store, &stats);
+    history->totals->packed += stats.totals.packs;
+}
+
 /* Gives everything back; what the store says meanwhile counts no more. */
 static void abandon(struct history *history)
 {
+    count_packed(history);
     for (unsigned i = 0; i < history->swarm.log_count; i++)
         check_told(history, &history->logs[i]);
     history->is_over = true;
@@ -322,6 +333,7 @@ static void close_store(struct history *history, uint64_t drain_us)
         log_put(history, log);
     }
     history->is_closing = true;
+    count_packed(history);
     int rc = store_close(history->store, drain_us);
 
     history->store = NULL;
@@ -416,6 +428,7 @@ static void draw_config(struct history *history)
     store_config_default(config);
     config->threads = false;
     config->worker = false;
+    config->pack = random_percent(random, 70);
     config->committers = random_percent(random, 85) ? 1 : 2;
     config->ring_entries = RANDOM_PICK(random, ring_sizes);
     config->logs_max =
@@ -559,6 +572,10 @@ static void last_life(struct history *history)
     if (!history_open(history) || !check_store(history))
         violation(history, NULL, "a closed store does not open");
     close_store(history, DRAIN_US);
+    for (unsigned i = 0; i < history->swarm.log_count; i++) {
+        if (history->logs[i].existence == LOG_PRESENT)
+            check_files(history, &history->logs[i]);
+    }
 }
 
 uint64_t history_run(struct history *history, uint64_t seed)

@@ -5,6 +5,7 @@
  *   history.c   options by seed, lives, ways to die
  *   workload.c  random operations; those on logs as wholes are in logs.c, appends in append.c
  *   check.c     holds the store against the oracle
+ *   files.c     looks at what the files hold
  *   damage.c    breaks files, and judges what the store makes of them
  *   spy.c       watches the disk for what only the disk can tell
  */
@@ -29,13 +30,14 @@ struct totals {
     uint64_t verified;     /* records read and compared */
     uint64_t torn;         /* recoveries that cut a torn write */
     uint64_t refused_units;
-    uint64_t failed_logs;       /* by faults */
-    uint64_t damaged_logs;      /* refused appends after damage */
-    uint64_t repaired_logs;     /* of those */
+    uint64_t failed_logs;   /* by faults */
+    uint64_t damaged_logs;  /* refused appends after damage */
+    uint64_t repaired_logs; /* of those */
     uint64_t beyond_repair;
     uint64_t gaps;              /* reported by cursors */
     uint64_t cut_tails;         /* damage that cannot be told from a crash */
     uint64_t refused_undamaged; /* must stay 0; a violation ends the search before it counts */
+    uint64_t packed;            /* segments */
     uint64_t repeated;          /* histories run twice */
     uint64_t hash;              /* sum over histories, so that their order does not matter */
 };
@@ -224,6 +226,12 @@ bool check_list(struct history *history);
 
 /* All logs of a store that was just opened. False: the disk was in the way. */
 bool check_store(struct history *history);
+
+/* ---- files.c ---- */
+
+/* The files of a log that was closed in good order hold no damage, and no change of the state is lost
+ * in them. */
+void check_files(struct history *history, struct log_model *log);
 
 /* ---- damage.c ---- */
 

@@ -107,10 +107,10 @@ static void check_attributes(const void *list, uint16_t bytes)
 }
 
 /* Walks a body and writes what was found again. Returns the bytes that could be read as items. */
-static uint32_t check_items(const uint8_t *body, uint32_t body_bytes,
+static uint32_t check_items(const uint8_t *body, uint32_t body_bytes, bool is_packed,
                             struct frame_header *ret_found)
 {
-    struct item_walk walk = {.body = body, .body_bytes = body_bytes};
+    struct item_walk walk = {.body = body, .body_bytes = body_bytes, .is_packed = is_packed};
     struct item item;
     uint32_t begin = 0;
     int error;
@@ -122,8 +122,10 @@ static uint32_t check_items(const uint8_t *body, uint32_t body_bytes,
         uint8_t *again = allocate(size);
 
         must(walk.position == begin + size && walk.position <= body_bytes);
-        must(item.kind >= ITEM_RECORD && item.kind <= ITEM_TRIM);
-        must(item.kind != ITEM_TRIM || item.data_bytes == 8);
+        must(item.kind >= ITEM_RECORD && item.kind <= ITEM_TIME);
+        must(is_packed || (item.kind != ITEM_TIME && item.timestamp_high == 0));
+        must(item.kind != ITEM_TIME || item_is_intact(&item));
+        must((item.kind != ITEM_TRIM && item.kind != ITEM_TIME) || item.data_bytes == 8);
         must((const uint8_t *)item.attributes == body + begin + ITEM_HEADER_BYTES);
         must((const uint8_t *)item.data == (const uint8_t *)item.attributes + item.attribute_bytes);
         ret_found->items_crc = item_encode(&item, ret_found->items_crc, again);
@@ -200,7 +202,7 @@ static void check_frame_header(struct frame_header header, uint64_t salt, uint64
     must(header.body_bytes % 8 == 0 && (header.item_count > 0 || header.body_bytes == 0));
     must(header.durable_frame <= header.frame_no);
     must(header.zero_sectors <= (FRAME_HEADER_BYTES + header.body_bytes) / WAL_SECTOR_BYTES);
-    must(header.flags < 2 * FRAME_CLEAN);
+    must(header.flags < 2 * FRAME_PACKED);
     must(!(header.flags & FRAME_CLEAN) || (header.flags & FRAME_MARK));
     must(!(header.flags & FRAME_MARK) || header.item_count == 0);
     frame_header_encode(&header, salt, again);
@@ -215,7 +217,7 @@ static void check_frame_header(struct frame_header header, uint64_t salt, uint64
 static void check_body(const struct frame_header *header, const uint8_t *body)
 {
     struct frame_header found;
-    uint32_t readable = check_items(body, header->body_bytes, &found);
+    uint32_t readable = check_items(body, header->body_bytes, header->flags & FRAME_PACKED, &found);
     bool agrees = readable == header->body_bytes && found.items_crc == header->items_crc &&
                   found.item_count == header->item_count &&
                   found.record_count == header->record_count;
@@ -246,7 +248,7 @@ static void fuzz_frame(struct input input, unsigned repairs)
     if (repairs & ITEM_CRCS)
         repair_items(body, body_bytes);
 
-    uint32_t readable = check_items(body, body_bytes, &found);
+    uint32_t readable = check_items(body, body_bytes, bytes[76] & FRAME_PACKED, &found);
 
     repair_frame_header(bytes, repairs, salt, position, readable, &found);
 
@@ -277,7 +279,7 @@ static void fuzz_body(struct input input, unsigned repairs)
     input_take(&input, body, body_bytes);
     if (repairs & ITEM_CRCS)
         repair_items(body, body_bytes);
-    check_items(body, body_bytes, &found);
+    check_items(body, body_bytes, repairs & NAME, &found);
     free(body);
 }
 

@@ -34,13 +34,16 @@ void power_store_config(struct store_config *config, const struct options *optio
     static const uint32_t spaces[] = {64u << 10, 64u << 10, 256u << 10, 8192};
     static const uint32_t marks_us[] = {0, 2000, 20000, 200000};
     static const unsigned rings[] = {8, 32, 256, 256};
+    static const uint64_t pack_rates[] = {0, 1u << 20, 64u << 20};
 
     store_config_default(config);
     config->io = options->io;
     config->direct = options->direct;
     config->committers = 1 + power_random(&chance, 2);
     config->ring_entries = rings[power_random(&chance, ARRAY_SIZE(rings))];
-    config->log.segment_bytes = 1u << 20;
+    config->log.segment_bytes = (64u << 10) << power_random(&chance, 5);
+    config->pack = power_random(&chance, 4) != 0;
+    config->pack_bytes_per_s = pack_rates[power_random(&chance, ARRAY_SIZE(pack_rates))];
     config->log.record_bytes_max = POWER_RECORD_BYTES_MAX;
     config->log.batch_bytes_max = (32u << 10) << power_random(&chance, 6);
     config->log.batch_delay_us = delays_us[power_random(&chance, ARRAY_SIZE(delays_us))];

@@ -195,12 +195,15 @@ static void a_segment_of_a_newer_version_or_kind_is_unsupported_and_not_damaged(
     } changes[] = {
         {8, 2, WAL_FORMAT_VERSION + 1, -EPROTONOSUPPORT},
         {8, 2, 0xffff, -EPROTONOSUPPORT},
-        {10, 2, 1, -EPROTONOSUPPORT},   /* kind */
+        {10, 2, 2, -EPROTONOSUPPORT},   /* kind */
+        {10, 2, 1, -EBADMSG},           /* packed, and nothing tells where it ends */
         {12, 4, 512, -EPROTONOSUPPORT}, /* bytes of a block */
         {8, 2, 0, -EBADMSG},            /* a version that never was */
         {0, 1, 'l', -EBADMSG},          /* magic: some other file with a checksum like ours */
         {7, 1, 2, -EBADMSG},            /* magic, the last byte */
-        {92, 1, 1, -EBADMSG},           /* reserved, the first byte */
+        {92, 1, 1, -EBADMSG},           /* of packed segments alone, the first byte … */
+        {143, 1, 1, -EBADMSG},          /* … and the last */
+        {144, 1, 1, -EBADMSG},          /* reserved, the first byte */
         {4091, 1, 1, -EBADMSG},         /* reserved, the last byte */
     };
 
@@ -212,6 +215,78 @@ static void a_segment_of_a_newer_version_or_kind_is_unsupported_and_not_damaged(
         put_le(block + changes[i].at, changes[i].value, changes[i].size);
         segment_reseal(block);
         assert_int_equal(segment_header_decode(&header, block), changes[i].expected);
+    }
+}
+
+static struct segment_header packed_example(void)
+{
+    struct segment_header header = segment_example;
+
+    header.kind = SEGMENT_PACKED;
+    header.base_offset = 10;
+    header.base_bytes = 1000;
+    header.base_frame = 5;
+    header.seal = (struct segment_seal){.end = 3 * WAL_BLOCK_BYTES,
+                                        .crc = 0x61626364,
+                                        .original_end = 40 * WAL_BLOCK_BYTES,
+                                        .original_crc = 0x71727374,
+                                        .end_frame = 44,
+                                        .end_offset = 48,
+                                        .end_bytes = 4800};
+    return header;
+}
+
+/* Where a packed segment ends, and where the one it was made from did. */
+static void the_header_of_a_packed_segment_reads_back_as_it_was_written(void **state)
+{
+    const struct segment_header written = packed_example();
+    struct segment_header header;
+    uint8_t block[WAL_BLOCK_BYTES];
+
+    segment_header_encode(&written, block);
+    assert_int_equal(segment_header_decode(&header, block), 0);
+    assert_int_equal(header.kind, SEGMENT_PACKED);
+    assert_memory_equal(&header.seal.end, &written.seal.end, 8);
+    assert_int_equal(header.seal.crc, 0x61626364);
+    assert_int_equal(header.seal.original_end, 40 * WAL_BLOCK_BYTES);
+    assert_int_equal(header.seal.original_crc, 0x71727374);
+    assert_int_equal(header.seal.end_frame, 44);
+    assert_int_equal(header.seal.end_offset, 48);
+    assert_int_equal(header.seal.end_bytes, 4800);
+    assert_int_equal(header.salt, written.salt);
+}
+
+static void a_packed_segment_whose_ends_make_no_sense_is_refused(void **state)
+{
+    static const struct {
+        unsigned at, size;
+        uint64_t value;
+        int expected;
+    } changes[] = {
+        {96, 8, 2 * WAL_BLOCK_BYTES, 0},    /* end: of a state alone */
+        {96, 8, WAL_BLOCK_BYTES, -EBADMSG}, /* without it */
+        {96, 8, 3 * WAL_BLOCK_BYTES + 1, -EBADMSG},
+        {96, 8, 40 * WAL_BLOCK_BYTES, 0},        /* as long as the original … */
+        {96, 8, 41 * WAL_BLOCK_BYTES, -EBADMSG}, /* … or longer */
+        {104, 8, 40 * WAL_BLOCK_BYTES + 512, -EBADMSG},
+        {104, 8, UINT64_MAX - 4095, -EBADMSG},
+        {116, 4, 1, -EBADMSG},  /* reserved */
+        {120, 8, 5, -EBADMSG},  /* end_frame: not even the first frame */
+        {128, 8, 10, 0},        /* end_offset: no record … */
+        {128, 8, 9, -EBADMSG},  /* … or fewer */
+        {136, 8, 999, -EBADMSG} /* end_bytes */
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(changes); i++) {
+        const struct segment_header written = packed_example();
+        struct segment_header header;
+        uint8_t block[WAL_BLOCK_BYTES];
+
+        segment_header_encode(&written, block);
+        put_le(block + changes[i].at, changes[i].value, changes[i].size);
+        segment_reseal(block);
+        if (segment_header_decode(&header, block) != changes[i].expected)
+            fail_msg("line %u is not %d", i, changes[i].expected);
     }
 }
 
@@ -258,6 +333,7 @@ static void flags_kinds_and_the_mark_have_these_numbers(void **state)
     assert_int_equal(FRAME_STATE, 1);
     assert_int_equal(FRAME_MARK, 2);
     assert_int_equal(FRAME_CLEAN, 4);
+    assert_int_equal(FRAME_PACKED, 8);
     assert_int_equal(ITEM_RECORD, 1);
     assert_int_equal(ITEM_STATE_SET, 2);
     assert_int_equal(ITEM_STATE_REMOVE, 3);
@@ -407,8 +483,9 @@ static void a_frame_header_that_makes_no_sense_is_refused_despite_its_checksum(v
         {40, 8, 0x2122232425262729, -EBADMSG}, /* this frame was durable before it was written */
         {80, 4, 145, 0},                       /* zero_sectors: all of 146 but the header's */
         {80, 4, 146, -EBADMSG},
-        {76, 2, 0, 0},        /* flags */
-        {76, 2, 8, -EBADMSG}, /* unknown ones */
+        {76, 2, 0, 0}, /* flags */
+        {76, 2, FRAME_PACKED, 0},
+        {76, 2, 16, -EBADMSG}, /* unknown ones */
         {76, 2, 0x8000, -EBADMSG},
         {76, 2, FRAME_MARK, -EBADMSG},  /* with items */
         {76, 2, FRAME_CLEAN, -EBADMSG}, /* without FRAME_MARK */
@@ -508,7 +585,7 @@ static void a_header_that_would_be_refused_is_never_written(void **state)
     header.record_count = header.item_count + 1;
     assert_true(frame_header_encode_aborts(header));
     header = frame_example;
-    header.flags = 8;
+    header.flags = 16;
     assert_true(frame_header_encode_aborts(header));
 }
 
@@ -932,6 +1009,52 @@ static void an_item_of_an_unknown_kind_or_shape_is_refused(void **state)
     }
 }
 
+static uint32_t put_item(uint8_t *body, struct item item)
+{
+    item.crc = item_crc(item.attributes, item.attribute_bytes, item.data, item.data_bytes);
+    item_encode(&item, 0, body);
+    return (uint32_t)item_bytes(item.attribute_bytes, item.data_bytes);
+}
+
+/* In nanoseconds of 40 bits, from the frame's time or from what an item between them says. */
+static void times_in_a_packed_frame_are_exact(void **state)
+{
+    static const uint8_t later[8] = {0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11};
+    uint8_t body[128] = {0};
+    uint32_t bytes = put_item(body, (struct item){.kind = ITEM_RECORD,
+                                                  .timestamp_delta_us = 0xfffffffe,
+                                                  .timestamp_high = 0xff});
+
+    bytes +=
+        put_item(body + bytes, (struct item){.kind = ITEM_TIME, .data = later, .data_bytes = 8});
+    bytes += put_item(body + bytes, (struct item){.kind = ITEM_RECORD, .timestamp_delta_us = 3});
+
+    struct frame_header header = {
+        .body_bytes = bytes, .flags = FRAME_PACKED, .timestamp_ns = 1000000001};
+    struct item_walk walk = item_walk_of(&header, body);
+    struct item item;
+
+    assert_int_equal(item_next(&walk, &item), 0);
+    assert_int_equal(item.timestamp_ns, 1000000001 + PACKED_DELTA_MAX - 1);
+    assert_int_equal(item_next(&walk, &item), 0);
+    assert_int_equal(item.kind, ITEM_TIME);
+    assert_int_equal(item_next(&walk, &item), 0);
+    assert_int_equal(item.timestamp_ns, UINT64_C(0x1122334455667788) + 3);
+    assert_int_equal(item_next(&walk, &item), -ENODATA);
+
+    /* All that follows would be told a wrong time. */
+    body[16 + 16] ^= 1;
+    walk = item_walk_of(&header, body);
+    assert_int_equal(item_next(&walk, &item), 0);
+    assert_int_equal(item_next(&walk, &item), -EBADMSG);
+    body[16 + 16] ^= 1;
+
+    /* In other frames there is no such thing. */
+    header.flags = 0;
+    walk = item_walk_of(&header, body);
+    assert_int_equal(item_next(&walk, &item), -EBADMSG);
+}
+
 /* --- Torn or damaged --- */
 
 /* A frame as it stands in a segment. */
@@ -1209,6 +1332,9 @@ int main(void)
         cmocka_unit_test(a_segment_header_has_exactly_these_bytes),
         cmocka_unit_test(any_flipped_bit_in_a_segment_header_is_refused),
         cmocka_unit_test(a_block_of_zeros_is_no_segment_header),
+        cmocka_unit_test(the_header_of_a_packed_segment_reads_back_as_it_was_written),
+        cmocka_unit_test(a_packed_segment_whose_ends_make_no_sense_is_refused),
+        cmocka_unit_test(times_in_a_packed_frame_are_exact),
         cmocka_unit_test(a_segment_of_a_newer_version_or_kind_is_unsupported_and_not_damaged),
         cmocka_unit_test(a_frame_header_reads_back_as_it_was_written),
         cmocka_unit_test(a_frame_header_has_exactly_these_bytes),

@@ -1,0 +1,496 @@
+/*
+ * Sealed segments that are rewritten densely: what is read of them stays as it was, to the last byte
+ * and nanosecond, for readers that come after it, before it and in the middle; and whatever else
+ * happens to the log meanwhile happens all the same. What crashes do to it the histories of
+ * tests/crash look for.
+ */
+#include "tests/support/store_fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "wal/base.h"
+#include "wal/format.h"
+#include "wal/repair.h"
+
+enum { RECORDS_MAX = 2000 };
+
+/* One record as it was read. */
+struct told {
+    uint64_t timestamp_ns, bytes_before;
+    size_t size;
+    uint16_t attribute_bytes;
+    uint8_t attributes[64];
+};
+
+static struct store_totals totals_of(struct fixture *f)
+{
+    struct store_stats stats;
+    store_stats(f->store, &stats);
+    return stats.totals;
+}
+
+/* All segments but the last one, in the directory that is open. */
+static bool all_are_packed(void *context)
+{
+    struct fixture *f = context;
+    return totals_of(f).packs + totals_of(f).pack_failures + 1 >= stats_of(f->wal).segments;
+}
+
+static void await_packing(struct fixture *f)
+{
+    assert_true(fixture_until(f, all_are_packed, f));
+    fixture_settle(f);
+}
+
+/* Frames of one record and of many, with attributes and changes of the state between them, some in
+ * the same nanosecond and some an hour apart. */
+static void append_mixture(struct fixture *f, struct wal *wal, uint64_t begin, uint64_t end)
+{
+    uint8_t data[3000], attributes[64];
+    for (uint64_t i = begin; i < end;) {
+        struct wal_record records[4];
+        struct wal_state_update update = state_update(i % 3 ? "seen" : "other", i % 7 ? "1" : NULL);
+        const struct wal_append_options options = {
+            .expected_offset = i, .updates = &update, .update_count = i % 5 == 0};
+        size_t count = min_u64(1 + i % 4, end - i), used = 0;
+        uint16_t attribute_bytes = 0;
+        assert_int_equal(wal_attribute_put(attributes, sizeof(attributes), &attribute_bytes,
+                                           WAL_ATTRIBUTE_USER, &i, sizeof(i)),
+                         0);
+        for (size_t j = 0; j < count; j++) {
+            size_t size = record_size(i + j, 300);
+            record_fill(data + used, size, i + j);
+            records[j] = (struct wal_record){.data = data + used, .size = size};
+            if ((i + j) % 2) {
+                records[j].attributes = attributes;
+                records[j].attribute_bytes = attribute_bytes;
+            }
+            used += size;
+        }
+        struct wal_token token;
+        assert_int_equal(wal_append(wal, records, count, &options, NULL, &token), 0);
+        assert_int_equal(wait_for(wal, token), 0);
+        if (f->disk && i % 16 == 0)
+            sim_step_realtime(f->disk, INT64_C(3600000000123));
+        i += count;
+    }
+}
+
+static void read_told(struct fixture *f, uint64_t count, struct told *told)
+{
+    struct wal_cursor *cursor = fixture_cursor(f, f->wal, 0);
+    struct wal_entry entry;
+    for (uint64_t i = 0; i < count; i++) {
+        assert_int_equal(wal_cursor_next(cursor, &entry), 0);
+        assert_int_equal(entry.offset, i);
+        assert_true(record_is(entry.data, entry.size, i));
+        told[i] = (struct told){
+            entry.timestamp_ns, entry.bytes_before, entry.size, entry.attribute_bytes, {0}};
+        memcpy(told[i].attributes, entry.attributes, entry.attribute_bytes);
+    }
+    assert_int_equal(wal_cursor_next(cursor, &entry), -ENODATA);
+    fixture_cursor_close(f, cursor);
+}
+
+static void expect_same(struct fixture *f, uint64_t count, const struct told *before)
+{
+    static struct told after[RECORDS_MAX];
+    read_told(f, count, after);
+    assert_memory_equal(after, before, count * sizeof(*before));
+    struct wal_cursor *cursor = fixture_cursor(f, f->wal, 0);
+    for (uint64_t i = 0; i < count; i++) {
+        struct wal_entry entry;
+        uint64_t offset = (i * 337) % count, found, bytes;
+        wal_cursor_seek(cursor, offset);
+        assert_int_equal(wal_cursor_next(cursor, &entry), 0);
+        assert_int_equal(entry.offset, offset);
+        assert_int_equal(wal_bytes_before(f->wal, offset, &bytes), 0);
+        assert_int_equal(bytes, before[offset].bytes_before);
+        assert_int_equal(wal_offset_at(f->wal, before[offset].timestamp_ns, &found), 0);
+        assert_true(found <= offset && before[found].timestamp_ns == before[offset].timestamp_ns);
+        assert_true(found == 0 || before[found - 1].timestamp_ns < before[offset].timestamp_ns);
+    }
+    fixture_cursor_close(f, cursor);
+}
+
+static struct fixture *begin(void **state, uint64_t segment_bytes)
+{
+    struct fixture *f = fixture_of(state);
+    f->config.log.segment_bytes = segment_bytes;
+    f->config.log.mark_idle_us = 5000;
+    fixture_begin(f);
+    return f;
+}
+
+static uint64_t segment_file_bytes(struct fixture *f, uint64_t number)
+{
+    const char *path = fixture_segment(f, FIXTURE_LOG, number);
+    struct stat st;
+    if (f->disk)
+        return (uint64_t)sim_file_bytes(f->disk, path, SIM_CACHED);
+    return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+static bool file_exists(struct fixture *f, const char *name)
+{
+    const char *path = fixture_file(f, FIXTURE_LOG, name);
+    return f->disk ? sim_exists(f->disk, path, SIM_CACHED) : access(path, F_OK) == 0;
+}
+
+/* ---- What is read stays as it was ------------------------------------------------------------ */
+
+static void packing_changes_nothing_that_is_read(void **state)
+{
+    static struct told before[RECORDS_MAX];
+    struct fixture *f = begin(state, 256 << 10);
+    const uint64_t count = f->disk ? RECORDS_MAX : 500;
+    append_mixture(f, f->wal, 0, count);
+    read_told(f, count, before);
+    const uint64_t bytes = stats_of(f->wal).bytes_on_disk;
+    assert_true(stats_of(f->wal).segments > 2);
+
+    f->config.pack = true;
+    fixture_reopen(f);
+    await_packing(f);
+    assert_int_equal(totals_of(f).pack_failures, 0);
+    assert_int_equal(totals_of(f).packs, stats_of(f->wal).segments - 1);
+    assert_true(stats_of(f->wal).bytes_on_disk < bytes / 2);
+    expect_same(f, count, before);
+
+    /* Once packed, it is as any other after an opening, also for who does not pack. */
+    f->config.pack = false;
+    fixture_reopen(f);
+    expect_same(f, count, before);
+    commit_number(f->wal, count, 100);
+    f->config.pack = true;
+    fixture_reopen(f);
+    fixture_settle(f);
+    assert_int_equal(totals_of(f).packs, 0);
+    expect_numbers(f, f->wal, 0, count + 1, 0);
+    assert_false(file_exists(f, "pack.tmp"));
+}
+
+/* A record of 100 bytes alone in its commit: 4 KiB, and then not much more than itself. */
+static void a_small_record_costs_little(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    const uint64_t count = f->disk ? 5000 : 1200;
+    f->config.pack = true;
+    f->config.log.segment_bytes = f->disk ? 16 << 20 : 4 << 20;
+    fixture_begin(f);
+    for (uint64_t i = 0; i < count; i++)
+        commit_number(f->wal, i, 100);
+    await_packing(f);
+    uint64_t bytes = 0, sealed = stats_of(f->wal).segments - 1;
+    assert_true(sealed > 0);
+    for (uint64_t i = 0; i < sealed; i++)
+        bytes += segment_file_bytes(f, i);
+    /* Each sealed segment holds as many as fit, in blocks of their own. */
+    uint64_t records = sealed * (f->config.log.segment_bytes / WAL_BLOCK_BYTES - 4);
+    assert_true(bytes <= records * (130 + 24));
+    expect_numbers(f, f->wal, 0, count, 100);
+}
+
+/* Whoever has the old file open goes on in it; whoever looked it up before the swap, and opens it
+ * after, sees by its header that it is another. */
+static void a_reader_reads_through_the_swap(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    f->config.pack = true;
+    f->config.log.segment_bytes = 128 << 10;
+    fixture_begin(f);
+    struct wal_cursor *ahead = fixture_cursor(f, f->wal, 0), *late;
+    struct wal_entry entry;
+    const uint64_t count = f->disk ? 300 : 150;
+    for (uint64_t i = 0; i < 20; i++)
+        commit_number(f->wal, i, 100);
+    for (uint64_t i = 0; i < 5; i++)
+        assert_int_equal(wal_cursor_next(ahead, &entry), 0);
+    for (uint64_t i = 20; i < count; i++)
+        commit_number(f->wal, i, 100);
+    late = fixture_cursor(f, f->wal, 2);
+    assert_int_equal(wal_cursor_next(late, &entry), 0);
+    await_packing(f);
+    assert_true(totals_of(f).packs >= 2);
+    for (uint64_t i = 5; i < count; i++) {
+        assert_int_equal(wal_cursor_next(ahead, &entry), 0);
+        assert_int_equal(entry.offset, i);
+        assert_true(record_is(entry.data, entry.size, i));
+    }
+    assert_int_equal(wal_cursor_next(ahead, &entry), -ENODATA);
+    for (uint64_t i = 3; i < count; i++)
+        assert_int_equal(wal_cursor_next(late, &entry), 0);
+    expect_numbers(f, f->wal, 0, count, 100);
+}
+
+/* Readers at full speed while segments seal and are packed. */
+static void reading_beside_packing_is_never_wrong(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    f->config.pack = true;
+    f->config.log.segment_bytes = 64 << 10;
+    fixture_begin(f);
+    for (uint64_t i = 0; i < (f->disk ? 400 : 150); i++) {
+        uint64_t bytes, offset;
+        commit_number(f->wal, i, 100);
+        expect_numbers(f, f->wal, i > 40 ? i - 40 : 0, i + 1, 100);
+        offset = (i * 7) % (i + 1);
+        expect_numbers(f, f->wal, offset, min_u64(offset + 2, i + 1), 100);
+        assert_int_equal(wal_bytes_before(f->wal, offset, &bytes), 0);
+        assert_int_equal(bytes, offset * 100);
+    }
+    await_packing(f);
+    assert_int_equal(totals_of(f).pack_failures, 0);
+}
+
+/* ---- Beside everything else ------------------------------------------------------------------ */
+
+/* What is trimmed while it is packed goes, and does not come back. */
+static void trimmed_segments_go_packed_or_not(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    struct wal_token token;
+    f->config.pack = true;
+    f->config.log.segment_bytes = 64 << 10;
+    fixture_begin(f);
+    for (uint64_t i = 0; i < 200; i++) {
+        commit_number(f->wal, i, 100);
+        if (i % 20 == 19) {
+            assert_int_equal(wal_trim(f->wal, i - 5, NULL, &token), 0);
+            assert_int_equal(wait_for(f->wal, token), 0);
+        }
+    }
+    await_packing(f);
+    assert_false(file_exists(f, "00000000000000000000.seg"));
+    expect_numbers(f, f->wal, 194, 200, 100);
+    fixture_reopen(f);
+    expect_numbers(f, f->wal, 194, 200, 100);
+}
+
+/* A slow packing holds up neither a deletion nor a shutdown, and leaves nothing behind. */
+static void closing_and_deleting_do_not_wait_for_it(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    f->config.pack = true;
+    f->config.pack_bytes_per_s = 4096;
+    f->config.log.segment_bytes = 128 << 10;
+    fixture_begin(f);
+    struct wal *other = fixture_get(f, "other", true);
+    for (uint64_t i = 0; i < 80; i++) {
+        commit_number(f->wal, i, 100);
+        commit_number(other, i, 100);
+    }
+    assert_true(stats_of(f->wal).segments > 1);
+    fixture_put(f, other);
+    uint64_t began = fixture_now_us(f);
+    assert_int_equal(store_delete(f->store, "other"), 0);
+    fixture_reopen(f);
+    /* At its rate the first segment alone would take half a minute. */
+    if (f->kind == FIXTURE_POSIX || f->kind == FIXTURE_URING)
+        assert_true(fixture_now_us(f) - began < 15000000);
+    assert_int_equal(store_get(f->store, "other", false, &other), -ENOENT);
+    expect_numbers(f, f->wal, 0, 80, 100);
+    f->config.pack = false;
+    fixture_reopen(f);
+    assert_false(file_exists(f, "pack.tmp"));
+}
+
+static void what_a_crash_left_over_is_removed(void **state)
+{
+    struct fixture *f = begin(state, 64 << 10);
+    commit_number(f->wal, 0, 100);
+    assert_int_equal(fixture_close(f), 0);
+    int handle = open(fixture_file(f, FIXTURE_LOG, "pack.tmp"), O_CREAT | O_WRONLY, 0600);
+    assert_true(handle >= 0);
+    close(handle);
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    assert_false(file_exists(f, "pack.tmp"));
+}
+
+/* ---- Damage ---------------------------------------------------------------------------------- */
+
+/* Fresh checksums over damaged records would make them whole for ever. */
+static void a_damaged_segment_is_left_as_it_is(void **state)
+{
+    struct fixture *f = begin(state, 64 << 10);
+    f->checks_overwrites = false;
+    for (uint64_t i = 0; i < 60; i++)
+        commit_number(f->wal, i, 100);
+    assert_true(stats_of(f->wal).segments > 3);
+    assert_int_equal(fixture_close(f), 0);
+    sim_settle(f->disk);
+    /* In the data of a record. */
+    char path[256];
+    strcpy(path, fixture_segment(f, FIXTURE_LOG, 1));
+    assert_int_equal(sim_flip_bit(f->disk, path, 3 * WAL_BLOCK_BYTES + 130, 3), 0);
+
+    uint8_t *before, *after;
+    size_t bytes, bytes_after;
+    assert_int_equal(sim_copy_file(f->disk, path, SIM_CACHED, &before, &bytes), 0);
+    f->config.pack = true;
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    await_packing(f);
+    assert_int_equal(totals_of(f).pack_failures, 1);
+    assert_int_equal(totals_of(f).packs, stats_of(f->wal).segments - 2);
+    assert_int_equal(sim_copy_file(f->disk, path, SIM_CACHED, &after, &bytes_after), 0);
+    assert_int_equal(bytes, bytes_after);
+    assert_memory_equal(before, after, bytes);
+    free(before);
+    free(after);
+
+    struct wal_cursor *cursor = fixture_cursor(f, f->wal, 0);
+    struct wal_entry entry;
+    unsigned gaps = 0, served = 0;
+    int rc;
+    while ((rc = wal_cursor_next(cursor, &entry)) != -ENODATA) {
+        gaps += rc == -EBADMSG;
+        served += rc == 0;
+    }
+    assert_int_equal(gaps, 1);
+    assert_int_equal(served, 59);
+}
+
+/* One bit of each byte of the frames of a packed segment: the record it is in is told, and never
+ * served wrong. */
+static void a_damaged_packed_segment_is_told(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    f->checks_overwrites = false;
+    f->config.pack = true;
+    f->config.log.segment_bytes = 64 << 10;
+    fixture_begin(f);
+    for (uint64_t i = 0; i < 30; i++)
+        commit_number(f->wal, i, 100);
+    await_packing(f);
+    const uint64_t end = segment_file_bytes(f, 0);
+    for (uint64_t at = 2 * WAL_BLOCK_BYTES; at < end; at += 13) {
+        assert_int_equal(fixture_close(f), 0);
+        sim_settle(f->disk);
+        char path[256];
+        strcpy(path, fixture_segment(f, FIXTURE_LOG, 0));
+        assert_int_equal(sim_flip_bit(f->disk, path, at, at % 8), 0);
+        fixture_open(f);
+        f->wal = fixture_get(f, FIXTURE_LOG, false);
+        struct wal_cursor *cursor = fixture_cursor(f, f->wal, 0);
+        struct wal_entry entry;
+        uint64_t next = 0;
+        int rc;
+        while ((rc = wal_cursor_next(cursor, &entry)) != -ENODATA) {
+            assert_true(rc == 0 || rc == -EBADMSG);
+            assert_int_equal(entry.offset, next);
+            if (rc == 0)
+                assert_true(record_is(entry.data, entry.size, entry.offset));
+            next = rc == 0 ? next + 1 : entry.gap_end;
+        }
+        assert_int_equal(next, 30);
+        assert_int_equal(fixture_close(f), 0);
+        assert_int_equal(sim_flip_bit(f->disk, path, at, at % 8), 0);
+        fixture_open(f);
+        f->wal = fixture_get(f, FIXTURE_LOG, false);
+    }
+    expect_numbers(f, f->wal, 0, 30, 100);
+}
+
+/* A segment is packed only when it has a successor: if that is gone, this is known, unlike the loss
+ * of what followed a segment as it was appended to. */
+static void a_packed_segment_without_successor_is_damage(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    f->checks_overwrites = false;
+    f->config.pack = true;
+    f->config.log.segment_bytes = 64 << 10;
+    fixture_begin(f);
+    for (uint64_t i = 0; i < 30; i++)
+        commit_number(f->wal, i, 100);
+    await_packing(f);
+    const uint64_t last = stats_of(f->wal).segments - 1;
+    assert_int_equal(fixture_close(f), 0);
+    sim_settle(f->disk);
+    assert_int_equal(sim_delete(f->disk, fixture_segment(f, FIXTURE_LOG, last)), 0);
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    assert_int_equal(wal_status(f->wal), -EBADMSG);
+    const uint64_t committed = positions_of(f->wal).committed_offset;
+    assert_true(committed > 0 && committed < 30);
+    expect_numbers(f, f->wal, 0, committed, 100);
+    fixture_put(f, f->wal);
+    assert_int_equal(store_close_idle(f->store, FIXTURE_LOG), 0);
+
+    enum repair_plan plan;
+    unsigned mended;
+    assert_int_equal(store_repair(f->store, FIXTURE_LOG, &plan, &mended), 0);
+    assert_int_equal(mended, 1);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    assert_int_equal(wal_status(f->wal), 0);
+    expect_numbers(f, f->wal, 0, committed, 100);
+    struct wal_token token = append_number(f->wal, committed, 100);
+    assert_int_equal(wait_for(f->wal, token), 0);
+    assert_true(token.begin >= committed);
+}
+
+/* ---- Faults ---------------------------------------------------------------------------------- */
+
+/* Whatever the disk refuses while a segment is packed: it stays as it was, or is packed, and the log
+ * takes no notice. */
+static void no_fault_of_packing_reaches_the_log(void **state)
+{
+    static const enum sim_kind kinds[] = {SIM_CREATE,   SIM_WRITE,     SIM_SYNC_FILE,
+                                          SIM_READ,     SIM_OPEN_FILE, SIM_RENAME,
+                                          SIM_SYNC_DIR, SIM_OPEN_DIR,  SIM_RANDOM};
+    static const int errors[] = {-EIO, -ENOSPC, -EMFILE};
+    struct fixture *f = fixture_of(state);
+    f->checks_overwrites = false;
+    for (unsigned i = 0; i < ARRAY_SIZE(kinds) * ARRAY_SIZE(errors) * 3; i++) {
+        f->config.pack = false;
+        f->config.log.segment_bytes = 64 << 10;
+        sim_reset(f->disk, i);
+        fixture_begin(f);
+        for (uint64_t j = 0; j < 40; j++)
+            commit_number(f->wal, j, 100);
+        f->config.pack = true;
+        fixture_reopen(f);
+        const struct sim_fault fault = {.kind = kinds[i % ARRAY_SIZE(kinds)],
+                                        .error = errors[i / ARRAY_SIZE(kinds) % ARRAY_SIZE(errors)],
+                                        .after = i / ARRAY_SIZE(kinds) / ARRAY_SIZE(errors),
+                                        .times = 1,
+                                        .effect = SIM_EFFECT_BY_SEED};
+        sim_arm(f->disk, &fault);
+        fixture_settle(f);
+        sim_disarm(f->disk);
+        assert_int_equal(wal_status(f->wal), 0);
+        expect_numbers(f, f->wal, 0, 40, 100);
+        for (uint64_t j = 40; j < 60; j++)
+            commit_number(f->wal, j, 100);
+        fixture_settle(f);
+        expect_numbers(f, f->wal, 0, 60, 100);
+        fixture_reopen(f);
+        expect_numbers(f, f->wal, 0, 60, 100);
+        assert_int_equal(fixture_close(f), 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_ALL(packing_changes_nothing_that_is_read),
+        ON_SIM(a_small_record_costs_little),
+        ON(uring, a_small_record_costs_little),
+        ON_ALL(a_reader_reads_through_the_swap),
+        ON_ALL(reading_beside_packing_is_never_wrong),
+        ON_ALL(trimmed_segments_go_packed_or_not),
+        ON_ALL(closing_and_deleting_do_not_wait_for_it),
+        ON_DISKS(what_a_crash_left_over_is_removed),
+        ON_SIM(a_damaged_segment_is_left_as_it_is),
+        ON_SIM(a_damaged_packed_segment_is_told),
+        ON_SIM(a_packed_segment_without_successor_is_damage),
+        ON_SIM(no_fault_of_packing_reaches_the_log),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
