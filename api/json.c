@@ -473,6 +473,9 @@ static void add_totals(struct text *text, const struct store_totals *totals)
                                                 totals->syncs, &totals->commit_latency,
                                                 &totals->sync_latency});
     add_number(text, "rotations", totals->rotations);
+    add_number(text, "packed_segments", totals->packs);
+    add_number(text, "packed_saved_bytes", totals->pack_bytes_saved);
+    add_number(text, "pack_failures", totals->pack_failures);
     add_number(text, "refusals_queue", totals->refusals_queue);
     add_number(text, "refusals_space", totals->refusals_space);
     add_number(text, "refusals_other", totals->refusals_other);

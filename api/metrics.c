@@ -177,6 +177,12 @@ static void add_commits(struct text *text, const struct store_totals *totals)
                   true);
     add_counter(text, "wald_segment_rotations_total", "Segments begun behind another.",
                 totals->rotations);
+    add_counter(text, "wald_packed_segments_total", "Segments rewritten densely.", totals->packs);
+    add_counter(text, "wald_packed_saved_bytes_total", "Disk space that was saved by that.",
+                totals->pack_bytes_saved);
+    add_counter(text, "wald_pack_failures_total",
+                "Segments left as they were after an error, damage in them included.",
+                totals->pack_failures);
     add_counter(text, "wald_write_retries_total",
                 "Durable writes sent again after they had been interrupted.",
                 totals->write_retries);

@@ -33,7 +33,7 @@ struct config {
     unsigned io;                      /* enum store_io */
     unsigned direct;                  /* enum store_direct */
     unsigned log_format;              /* enum log_format */
-    bool allow_volatile, auto_create;
+    bool allow_volatile, auto_create, pack;
     bool live; /* a healthcheck asks no more than whether the service is alive */
     uint64_t record_bytes_max, batch_bytes_max, header_bytes_max;
     uint64_t connections_max; /* 0: as many as the limit of open files leaves room for */
@@ -47,6 +47,7 @@ struct config {
     uint64_t logs_max;
     uint64_t batch_delay_us;
     uint64_t segment_bytes;
+    uint64_t pack_rate; /* bytes a second */
 
     enum config_origin origins[CONFIG_SETTINGS_MAX]; /* in the order of the settings */
     /* Variables of the environment that look like settings and are none. */

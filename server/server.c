@@ -228,6 +228,8 @@ static int open_store(struct server *server, unsigned files)
     store.log.queue_bytes_max = config->queue_bytes_max;
     store.log.batch_delay_us = (uint32_t)config->batch_delay_us;
     store.log.segment_bytes = config->segment_bytes;
+    store.pack = config->pack;
+    store.pack_bytes_per_s = config->pack_rate;
     if (files > clients_max(server) + FILES_KEPT)
         store.write_handles_max =
             (unsigned)min_u64(store.write_handles_max, files - clients_max(server) - FILES_KEPT);

@@ -118,6 +118,12 @@ const struct setting settings[] = {
              "meanwhile together after it"},
     {"segment-bytes", SIZE(segment_bytes, 16 * KIB, TIB), .fallback = "64MiB",
      .help = "a file of a log; trimming gives space back file by file"},
+    {"pack", SWITCH(pack), .fallback = "on",
+     .help =
+         "full files of logs are rewritten densely in the background, since a small record that "
+         "was committed alone takes 4 KiB"},
+    {"pack-rate", SIZE(pack_rate, 64 * KIB, TIB), .fallback = "64MiB",
+     .help = "read and written for that in a second, at most"},
     {"shutdown-timeout", TIME(shutdown_timeout_us, 0, HOUR), .fallback = "10s",
      .help = "a stop waits so long for requests that are still arriving and answers that are not "
              "taken; for the disk it waits without a limit"},

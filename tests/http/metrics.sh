@@ -63,6 +63,9 @@ agree()
         wald_syncs_total:.syncs \
         wald_sync_duration_seconds_count:.sync_latency_us.count \
         wald_segment_rotations_total:.rotations \
+        wald_packed_segments_total:.packed_segments \
+        wald_packed_saved_bytes_total:.packed_saved_bytes \
+        wald_pack_failures_total:.pack_failures \
         wald_write_retries_total:.write_retries \
         wald_write_errors_total:.write_errors \
         wald_log_failures_total:.log_failures \
