@@ -246,6 +246,7 @@ static void publish_locked(struct wal *wal, struct batch *batch)
     wal->committed_bytes += batch->payload_bytes;
     wal->decided_ticket = batch->last_ticket;
     wal->batch_hint = batch->body_bytes;
+    trim_count_locked(wal, batch);
     wal->first_offset = max_u64(wal->first_offset, batch->trim_before);
     state_commit(&wal->state, batch->last_ticket);
     if (batch->record_count > 0) {

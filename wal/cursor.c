@@ -615,3 +615,19 @@ int wal_offset_at(struct wal *wal, uint64_t timestamp_ns, uint64_t *ret_offset)
     *ret_offset = positions.committed_offset;
     return 0;
 }
+
+uint64_t wal_offset_of_last(struct wal *wal, uint64_t count)
+{
+    struct wal_positions positions;
+    wal_positions(wal, &positions);
+    uint64_t kept = positions.committed_offset - positions.first_offset;
+    return positions.committed_offset - min_u64(count, kept);
+}
+
+void wal_shrink(struct wal *wal)
+{
+    pthread_mutex_lock(&wal->lock);
+    for (size_t i = 0; i + 1 < wal->segment_count; i++)
+        frame_index_done(&wal->segments[i]->index);
+    pthread_mutex_unlock(&wal->lock);
+}

@@ -12,6 +12,7 @@
  *   store.c      the directory as a whole, and its threads
  *   totals.c     what all logs have done
  *   health.c     does the disk still take writes
+ *   retention.c  what limits let go, and quotas
  *   registry.c   the open logs
  *   orders.c     opening, making and deleting logs for callers that do not wait
  *   directory.c  making, removing and listing logs
@@ -31,6 +32,7 @@
 #include "wal/histogram.h"
 #include "wal/index.h"
 #include "wal/io.h"
+#include "wal/retention.h"
 #include "wal/state.h"
 #include "wal/store.h"
 #include "wal/totals.h"
@@ -55,6 +57,7 @@ enum lane {
     LANE_NAMES, /* making and deleting logs, many at a time */
     LANE_OPEN,  /* recovery, and removing the files of deleted logs */
     LANE_PACK,  /* writing packed segments, which waits for its rate most of the time */
+    LANE_KEEP,  /* what has time: which records may go */
     LANE_COUNT
 };
 
@@ -85,7 +88,8 @@ struct batch {
     uint64_t write_began_us; /* 0: no write of it did */
     uint64_t last_ticket;
     uint64_t trim_before; /* 0: no trim in here */
-    int status;           /* once it is decided */
+    enum wal_trim_reason trim_reason;
+    int status; /* once it is decided */
     struct wal_handler *handlers;
     struct wal_handler **handlers_end;
 };
@@ -169,8 +173,15 @@ struct wal {
     struct {
         uint64_t commits, syncs, commit_records, commit_bytes, commit_records_max;
         uint64_t rotations, refusals_queue, refusals_space, refusals_other, write_retries;
+        uint64_t refusals_quota;
+        struct wal_trims trims[WAL_TRIM_REASONS];
         struct histogram commit_us, sync_us;
     } counters;
+    /* What is known of the record at first_offset, for as long as that is where it was. */
+    struct {
+        uint64_t bytes_at, bytes;            /* how many the records below it have */
+        uint64_t timestamp_at, timestamp_ns; /* its own; 0: not known */
+    } oldest;
 
     /* Written under lock, read by anyone. */
     _Atomic uint64_t committed_offset;
@@ -290,12 +301,22 @@ struct health {
     struct chore chore;
 };
 
+struct retention {
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* a pass ended */
+    /* Guarded by lock. */
+    bool running, stop;
+    /* The worker's, and then committer 0's, while a pass is under way. */
+    uint64_t realtime_ns;
+    struct chore chore;
+};
+
 struct order_list {
     struct store_log_waiter *first, **end;
 };
 
 #define ORDER_BUCKETS 1024
-#define WORKERS 5
+#define WORKERS 6
 
 /* What callers that do not wait want of logs: see orders.c. Guarded by the store's lock. */
 struct orders {
@@ -356,6 +377,7 @@ struct store {
     struct orders orders;
 
     struct health health;
+    struct retention retention;
 
     struct dir_sync {
         pthread_mutex_t lock;

@@ -296,8 +296,8 @@ static int start_threads(struct store *store, char *ret_reason)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = 0;
     /* Two for recovery: a log that takes long to open does not hold up the next. */
-    static const enum lane lanes[WORKERS] = {LANE_LOGS, LANE_NAMES, LANE_OPEN, LANE_OPEN,
-                                             LANE_PACK};
+    static const enum lane lanes[WORKERS] = {LANE_LOGS, LANE_NAMES, LANE_OPEN,
+                                             LANE_OPEN, LANE_PACK,  LANE_KEEP};
     for (unsigned i = 0; store->config.worker && i < WORKERS && rc == 0; i++) {
         if (lanes[i] == LANE_PACK && !store->config.pack)
             continue;
@@ -366,6 +366,7 @@ static void store_free(struct store *store)
     for (unsigned i = 0; i < LANE_COUNT; i++)
         pthread_cond_destroy(&store->lanes[i].ready);
     health_done(&store->health);
+    retention_done(&store->retention);
     pthread_mutex_destroy(&store->dir_sync.lock);
     pthread_cond_destroy(&store->dir_sync.changed);
     free(store);
@@ -394,6 +395,7 @@ static struct store *store_new(const struct store_config *config)
     }
     orders_init(store);
     health_init(&store->health);
+    retention_init(&store->retention);
     pthread_mutex_init(&store->dir_sync.lock, NULL);
     pthread_cond_init(&store->dir_sync.changed, NULL);
     return store;
@@ -483,6 +485,7 @@ int store_close(struct store *store, uint64_t drain_timeout_us)
     store->closing = true;
     pthread_mutex_unlock(&store->lock);
     begin_close_all(store, false);
+    retention_stop(store);
     health_wait(store);
     orders_wait(store);
     begin_close_all(store, false); /* what orders have opened meanwhile */

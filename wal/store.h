@@ -34,6 +34,7 @@ struct store_config {
     uint64_t pack_bytes_per_s;  /* read and written for that; 0: no limit, as without a worker */
     unsigned lock_timeout_ms; /* how long to wait for another process to let go of the directory */
     struct wal_config log;    /* for every log */
+    struct wal_limits limits; /* of logs that say nothing themselves; 0: none */
 };
 
 /* auto, auto, 1 committer of 256 entries with a thread of its own, a worker, 65536 logs, 3/4 of the process's
@@ -211,9 +212,11 @@ struct store_totals {
     uint64_t refusals_queue;   /* appends refused with -EAGAIN */
     uint64_t refusals_space;   /* with -ENOSPC or -EDQUOT, after they had been queued */
     uint64_t refusals_other;   /* with another error that says that nothing was written, likewise */
-    uint64_t write_retries;    /* durable writes sent again after EINTR or EAGAIN */
-    uint64_t write_errors;     /* durable writes that failed */
-    uint64_t failures;         /* logs that failed */
+    uint64_t refusals_quota;   /* with -EXFULL */
+    struct wal_trims trims[WAL_TRIM_REASONS];
+    uint64_t write_retries;           /* durable writes sent again after EINTR or EAGAIN */
+    uint64_t write_errors;            /* durable writes that failed */
+    uint64_t failures;                /* logs that failed */
     struct store_histogram commit_us; /* from append to durable, the oldest record of each group */
     struct store_histogram sync_us;   /* of the durable write alone; rotations are not timed */
     struct store_histogram commit_sizes;             /* records in a commit */
@@ -273,6 +276,16 @@ struct store_waiter {
  * disk. Without a worker only the thread that drives committer 0 may call this. store_close() waits
  * for it. */
 void store_probe(struct store *store, struct store_waiter *waiter);
+
+/* ---- Retention --------------------------------------------------------------------------------- */
+
+/* Looks through the logs that are open, and trims what their limits let go: wal_retain() for each of
+ * them that may have something, on a worker, while this returns at once. Nothing if a pass is under
+ * way. Without a worker only the thread that drives committer 0 may call this. */
+void store_retain(struct store *store, uint64_t realtime_ns);
+
+/* Whether the log is open and has a limit of retention, so that it should stay open. */
+bool store_is_retained(struct store *store, const char *name);
 
 /* ---- Driving the committers from an event loop (config.threads false) ------------------------ */
 

@@ -129,8 +129,17 @@ void totals_add_refusals(struct totals *totals, uint64_t count, int error)
     case -EAGAIN: totals->counts.refusals_queue += count; break;
     case -ENOSPC:
     case -EDQUOT: totals->counts.refusals_space += count; break;
+    case -EXFULL: totals->counts.refusals_quota += count; break;
     default: totals->counts.refusals_other += count; break;
     }
+    pthread_mutex_unlock(&totals->lock);
+}
+
+void totals_add_trim(struct totals *totals, enum wal_trim_reason reason, uint64_t records)
+{
+    pthread_mutex_lock(&totals->lock);
+    totals->counts.trims[reason].count++;
+    totals->counts.trims[reason].records += records;
     pthread_mutex_unlock(&totals->lock);
 }
 
@@ -151,6 +160,11 @@ void totals_sum(struct totals *sum, struct totals *totals)
     into->refusals_queue += from->refusals_queue;
     into->refusals_space += from->refusals_space;
     into->refusals_other += from->refusals_other;
+    into->refusals_quota += from->refusals_quota;
+    for (unsigned i = 0; i < WAL_TRIM_REASONS; i++) {
+        into->trims[i].count += from->trims[i].count;
+        into->trims[i].records += from->trims[i].records;
+    }
     into->write_retries += from->write_retries;
     into->write_errors += from->write_errors;
     into->failures += from->failures;

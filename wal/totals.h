@@ -45,6 +45,9 @@ void totals_add_retry(struct totals *totals);
 /* Appends refused with this error. */
 void totals_add_refusals(struct totals *totals, uint64_t count, int error);
 
+/* A trim moved the beginning of a log by so many records. */
+void totals_add_trim(struct totals *totals, enum wal_trim_reason reason, uint64_t records);
+
 /* All zero, but with bounds: what totals_sum() adds to. */
 void totals_begin(struct totals *sum);
 

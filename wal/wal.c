@@ -196,6 +196,8 @@ struct request {
     const struct wal_state_update *updates;
     size_t update_count;
     uint64_t trim_before; /* 0: no trim */
+    enum wal_trim_reason trim_reason;
+    const struct wal_limits *limits; /* not NULL: only as long as they stand */
     uint64_t expected_offset;
     uint64_t body_bytes;    /* what all of it takes in a frame */
     uint64_t payload_bytes; /* of the records */
@@ -258,6 +260,8 @@ static int check_limits_locked(struct wal *wal, const struct request *request)
 {
     if (request->expected_offset != WAL_ANY_OFFSET && request->expected_offset != wal->next_offset)
         return -ESTALE;
+    if (request->limits && !limits_stand_locked(wal, request->limits))
+        return -ESTALE;
 
     const struct wal_config *config = &wal->config;
     bool full =
@@ -271,7 +275,7 @@ static int check_limits_locked(struct wal *wal, const struct request *request)
         totals_add_refusals(&wal->committer->totals, 1, -EAGAIN);
         return -EAGAIN;
     }
-    return 0;
+    return request->count > 0 ? quota_check_locked(wal, request->count, request->payload_bytes) : 0;
 }
 
 /* Makes room for `bytes` more of body. */
@@ -367,7 +371,10 @@ static void put_updates(struct batch *batch, const struct request *request, uint
         struct item item = {.kind = ITEM_TRIM, .data = before, .data_bytes = sizeof(before)};
         item.crc = item_crc(NULL, 0, before, sizeof(before));
         put_item(batch, &item, timestamp_ns);
-        batch->trim_before = max_u64(batch->trim_before, request->trim_before);
+        if (request->trim_before > batch->trim_before) {
+            batch->trim_before = request->trim_before;
+            batch->trim_reason = request->trim_reason;
+        }
     }
 }
 
@@ -689,7 +696,8 @@ int wal_flush_async(struct wal *wal, struct wal_handler *handler)
 
 /* ---- trimming ---- */
 
-int wal_trim(struct wal *wal, uint64_t before, struct wal_handler *handler,
+int log_trim(struct wal *wal, uint64_t before, enum wal_trim_reason reason,
+             const struct wal_limits *limits, struct wal_handler *handler,
              struct wal_token *ret_token)
 {
     /* Pairs with the store in commit.c; the bound only rises, so it may be checked without the
@@ -697,7 +705,10 @@ int wal_trim(struct wal *wal, uint64_t before, struct wal_handler *handler,
     if (before > atomic_load_explicit(&wal->committed_offset, memory_order_acquire))
         return -ERANGE;
 
-    struct request request = {.trim_before = before, .expected_offset = WAL_ANY_OFFSET};
+    struct request request = {.trim_before = before,
+                              .trim_reason = reason,
+                              .limits = limits,
+                              .expected_offset = WAL_ANY_OFFSET};
     pthread_mutex_lock(&wal->lock);
     bool nothing_to_do = before <= wal->first_offset;
     int rc = refuses_appends_locked(wal);
@@ -713,6 +724,12 @@ int wal_trim(struct wal *wal, uint64_t before, struct wal_handler *handler,
     }
     rc = measure_updates(&request);
     return rc < 0 ? rc : queue_request(wal, &request, handler, ret_token);
+}
+
+int wal_trim(struct wal *wal, uint64_t before, struct wal_handler *handler,
+             struct wal_token *ret_token)
+{
+    return log_trim(wal, before, WAL_TRIM_REQUEST, NULL, handler, ret_token);
 }
 
 /* ---- state ---- */
@@ -839,6 +856,8 @@ void wal_stats(struct wal *wal, struct wal_stats *ret_stats)
     stats.refusals_queue = wal->counters.refusals_queue;
     stats.refusals_space = wal->counters.refusals_space;
     stats.refusals_other = wal->counters.refusals_other;
+    stats.refusals_quota = wal->counters.refusals_quota;
+    memcpy(stats.trims, wal->counters.trims, sizeof(stats.trims));
     stats.write_retries = wal->counters.write_retries;
     stats.segments = wal->segment_count;
     for (size_t i = 0; i < wal->segment_count; i++)
@@ -850,22 +869,6 @@ void wal_stats(struct wal *wal, struct wal_stats *ret_stats)
     stats.failed_with = wal->failed_with;
     pthread_mutex_unlock(&wal->lock);
     *ret_stats = stats;
-}
-
-uint64_t wal_offset_of_last(struct wal *wal, uint64_t count)
-{
-    struct wal_positions positions;
-    wal_positions(wal, &positions);
-    uint64_t kept = positions.committed_offset - positions.first_offset;
-    return positions.committed_offset - min_u64(count, kept);
-}
-
-void wal_shrink(struct wal *wal)
-{
-    pthread_mutex_lock(&wal->lock);
-    for (size_t i = 0; i + 1 < wal->segment_count; i++)
-        frame_index_done(&wal->segments[i]->index);
-    pthread_mutex_unlock(&wal->lock);
 }
 
 int wal_attribute_put(void *list, size_t capacity, uint16_t *bytes, uint16_t type,

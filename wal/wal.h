@@ -134,6 +134,7 @@ struct wal_append_options {
  *   -E2BIG      the state would pass WAL_STATE_BYTES_MAX
  *   -ESTALE     expected_offset is not next_offset
  *   -EAGAIN     the queue or the memory for all queues is full: try again later
+ *   -EXFULL     the log is at its quota: see struct wal_limits and wal_measure()
  *   -ENOMEM     no memory for a batch
  *   -ESHUTDOWN  the log is being closed or deleted
  *   -EBADMSG    the log is damaged and takes no appends
@@ -191,6 +192,67 @@ int wal_state_each(struct wal *wal,
  * committed_offset as it is at that moment. What is in flight is not seen. Errors: -ENOENT. */
 int wal_state_get_committed(struct wal *wal, const void *key, uint16_t key_bytes, void *value,
                             size_t capacity, size_t *ret_bytes);
+
+/* ---- What a log keeps, and how much it takes ---- */
+
+#define WAL_LIMIT_DEFAULT UINT64_MAX /* nothing is said: what the store has for all logs */
+#define WAL_LIMIT_NONE 0
+
+/*
+ * Limits of one log. Those of retention each say what is kept at least, and a record goes when every
+ * one that is set lets it: kept are the newest retain_records records; the newest records that have
+ * retain_bytes bytes together; and all that were appended within the last retain_age_us. Quotas are
+ * for what is kept: an append that would pass one is refused.
+ */
+struct wal_limits {
+    uint64_t retain_age_us, retain_bytes, retain_records;
+    uint64_t quota_bytes, quota_records;
+};
+
+/* They stand in the log's state under this key, as text with a word for each that says something, such
+ * as "retain-bytes=1048576 quota-records=1000": so they change with wal_append(), and are durable with
+ * it. */
+#define WAL_LIMITS_KEY "s:limits"
+#define WAL_LIMITS_BYTES_MAX 256
+
+/* The text of `limits`, with a zero behind it; how many bytes it has. */
+size_t wal_limits_print(const struct wal_limits *limits, char ret_text[WAL_LIMITS_BYTES_MAX]);
+
+/* What a text says. A word that a newer version wrote is passed over. */
+void wal_limits_parse(const char *text, size_t bytes, struct wal_limits *ret_limits);
+
+/* What the log's newest state says, which may be in flight (see wal_state_get() on ret_rests_on), and
+ * what durably holds for it, with the store's defaults. Either may be NULL. */
+void wal_limits_get(struct wal *wal, struct wal_limits *ret_own, struct wal_token *ret_rests_on,
+                    struct wal_limits *ret_effective);
+
+/* Why records went. */
+enum wal_trim_reason {
+    WAL_TRIM_REQUEST, /* wal_trim() */
+    WAL_TRIM_AGE,     /* the limit that would have kept more records than the others */
+    WAL_TRIM_BYTES,
+    WAL_TRIM_RECORDS,
+    WAL_TRIM_REASONS
+};
+
+struct wal_trims {
+    uint64_t count, records; /* trims that moved first_offset, and by how much */
+};
+
+/*
+ * Trims what the log's limits let go, at once. `realtime_ns` is what age is measured by; 0: the clock
+ * is not to be believed, and a limit by age keeps everything. Reads frames of the log. *ret_before is
+ * where it was told to begin; first_offset: nothing was to be done. The trim is durable when the token,
+ * if one is wanted, is. Errors: as wal_trim(), and from reading.
+ */
+int wal_retain(struct wal *wal, uint64_t realtime_ns, uint64_t *ret_before,
+               struct wal_token *ret_token);
+
+/* How many bytes the log keeps has to be known to compare it with quota_bytes; after a trim and an
+ * opening it is not, and taken for as many as it may be. Finds out, by reading a frame: an append that
+ * was refused with -EXFULL may be tried again if this returns 1. 0: it was known. Errors: from
+ * reading. */
+int wal_measure(struct wal *wal);
 
 struct wal_positions {
     uint64_t first_offset;     /* oldest record still kept */
@@ -260,10 +322,12 @@ struct wal_stats {
     uint64_t bytes_on_disk;      /* of all segment files, space made ready included */
     uint64_t segments;
     uint64_t rotations;
-    uint64_t refusals_queue;           /* appends refused with -EAGAIN */
-    uint64_t refusals_space;           /* appends refused for want of space */
-    uint64_t refusals_other;           /* … for another reason that says nothing was written */
-    uint64_t write_retries;            /* writes sent again after EINTR or EAGAIN */
+    uint64_t refusals_queue; /* appends refused with -EAGAIN */
+    uint64_t refusals_space; /* appends refused for want of space */
+    uint64_t refusals_other; /* … for another reason that says nothing was written */
+    uint64_t refusals_quota; /* appends refused with -EXFULL */
+    struct wal_trims trims[WAL_TRIM_REASONS]; /* in this life, as the counters above */
+    uint64_t write_retries;                   /* writes sent again after EINTR or EAGAIN */
     struct wal_latency commit_latency; /* from append to durable, the oldest record of each group */
     struct wal_latency sync_latency;   /* of the durable write alone */
     struct wal_recovery recovery;
