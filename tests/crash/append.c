@@ -455,3 +455,98 @@ void op_trim(struct history *history)
     unit->is_barrier = true;
     log->handlers_due += unit->has_handler;
 }
+
+/* ---- retention ------------------------------------------------------------------------------- */
+
+/* The clock as a pass of retention is told it: often at the edge of what some record's age allows. */
+static uint64_t draw_realtime(struct history *history, const struct log_model *log,
+                              const struct wal_positions *positions)
+{
+    uint32_t dice = random_below(&history->random, 10);
+    uint64_t span = positions->committed_offset - positions->first_offset;
+
+    if (dice == 0)
+        return 0;
+    if (dice == 1 || span == 0)
+        return UINT64_MAX >> 1;
+    uint64_t offset = positions->first_offset + random_below(&history->random, span);
+    uint64_t age_ns = history->swarm.config.limits.retain_age_us * 1000;
+
+    return log->records[offset]->timestamp_ns + age_ns + random_below(&history->random, 2);
+}
+
+/* Where records and bytes let the log begin, as far as the oracle knows; UINT64_MAX: neither is set. */
+static uint64_t expected_cut(const struct history *history, const struct log_model *log,
+                             const struct wal_positions *positions)
+{
+    const struct wal_limits *limits = &history->swarm.config.limits;
+    uint64_t cut = UINT64_MAX, end = positions->committed_offset, bytes = 0;
+
+    if (limits->retain_records > 0)
+        cut = end - min_u64(limits->retain_records, end - positions->first_offset);
+    if (limits->retain_bytes > 0) {
+        while (end > positions->first_offset && bytes < limits->retain_bytes)
+            bytes += log->records[--end]->content.size;
+        cut = min_u64(cut, end);
+    }
+    return cut;
+}
+
+static void check_retained(struct history *history, struct log_model *log,
+                           const struct wal_positions *positions, uint64_t realtime_ns,
+                           uint64_t before)
+{
+    const struct wal_limits *limits = &history->swarm.config.limits;
+    uint64_t age_ns = limits->retain_age_us * 1000;
+    uint64_t cut = expected_cut(history, log, positions);
+
+    if (before > positions->committed_offset || before > cut)
+        violation(history, log, "retention takes the records below %llu, and keeps from %llu",
+                  (ull)before, (ull)cut);
+    if (age_ns == 0 && before < cut && cut != UINT64_MAX)
+        violation(history, log, "retention takes the records below %llu, and not to %llu",
+                  (ull)before, (ull)cut);
+    for (uint64_t i = positions->first_offset; age_ns > 0 && i < before; i++) {
+        uint64_t timestamp_ns = log->records[i]->timestamp_ns;
+
+        if (realtime_ns == 0 || (timestamp_ns > 0 && timestamp_ns + age_ns >= realtime_ns))
+            violation(history, log, "retention takes record %llu, which is young", (ull)i);
+    }
+}
+
+/* A trim whose place the log finds by itself, from what it reads. */
+void op_retain(struct history *history)
+{
+    struct log_model *log = held_log(history);
+    struct wal_positions positions;
+    uint64_t before = 0;
+
+    if (!log || !unit_has_room(history, log))
+        return;
+    check_positions(history, log);
+    wal_positions(log->wal, &positions);
+    uint64_t realtime_ns = draw_realtime(history, log, &positions);
+    uint64_t faults = faults_shown(history);
+    int status = wal_status(log->wal);
+    struct unit *unit = unit_new(history, log);
+    int rc = wal_retain(log->wal, realtime_ns, &before, &unit->token);
+
+    trace(history, "wal_retain(%s, %llu): %d, before %llu", log->name, (ull)realtime_ns, rc,
+          (ull)before);
+    remember(history, (uint64_t)(int64_t)rc);
+    if (is_dead(history))
+        return;
+    unit->has_handler = false;
+    unit->trim_before = before;
+    unit->body_bytes = item_bytes(0, sizeof(uint64_t));
+    if (rc < 0) {
+        if (!is_excused(history, rc, faults))
+            check_refused_call(history, log, unit, status, rc);
+        return;
+    }
+    if (before > positions.first_offset)
+        learn_queued(history, log, unit);
+    else
+        unit->is_barrier = true; /* and nobody waits at it */
+    check_retained(history, log, &positions, realtime_ns, before);
+}

@@ -417,6 +417,9 @@ static const uint32_t idle_marks[] = {0, 500, 20000, 200000};
 static const uint32_t ring_sizes[] = {8, 16, 256};
 static const uint32_t record_sizes[] = {16, 100, 600, 3000, 9000};
 static const uint32_t handle_limits[] = {1, 2, 64};
+static const uint32_t retained_records[] = {0, 0, 1, 5, 40};
+static const uint32_t retained_bytes[] = {0, 0, 1, 1000, 20000};
+static const uint32_t retained_ages[] = {0, 0, 1, 1000000};
 static const uint32_t latencies[] = {0, 0, 20, 1000};
 
 static void draw_config(struct history *history)
@@ -442,6 +445,9 @@ static void draw_config(struct history *history)
     config->log.queue_records_max = RANDOM_PICK(random, queue_records);
     config->log.queue_bytes_max = RANDOM_PICK(random, queue_sizes);
     config->log.mark_idle_us = RANDOM_PICK(random, idle_marks);
+    config->limits.retain_records = RANDOM_PICK(random, retained_records);
+    config->limits.retain_bytes = RANDOM_PICK(random, retained_bytes);
+    config->limits.retain_age_us = RANDOM_PICK(random, retained_ages);
 
     const char *field = "";
 

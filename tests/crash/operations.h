@@ -48,5 +48,6 @@ void op_append_expecting(struct history *history);
 void op_append_wrongly(struct history *history);
 void op_forge(struct history *history);
 void op_trim(struct history *history);
+void op_retain(struct history *history);
 
 #endif

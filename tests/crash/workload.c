@@ -340,6 +340,7 @@ static const struct {
     {"flush_async", op_flush_async, 2, false},
     {"wait", op_wait, 4, false},
     {"trim", op_trim, 3, false},
+    {"retain", op_retain, 3, false},
     {"read", op_read, 2, false},
     {"read_on", op_read_on, 3, false},
     {"last", op_last, 1, false},
