@@ -40,6 +40,7 @@ static const struct route routes[] = {
      HEEDS(HTTP_PREFER) | HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IDEMPOTENCY_KEY) |
          HEEDS(HTTP_PRODUCER_ID) | HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ),
      false, false},
+    {"/logs/{log}", "", answer_log_change, HTTP_PATCH, BODY_JSON, true, 0, false, false},
     {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0, true, false},
     GET_ROUTE("/logs/{log}/offsets", "wait_for timeout ", answer_log_offsets),
     GET_HEEDING("/logs/{log}/records", "offset at limit max_bytes wait encoding ", answer_records,
@@ -595,7 +596,12 @@ enum progress request_fail(struct request *request, enum moment moment, int erro
         struct api_event event = {events[moment], request->log, error};
         request->api->config.tell(request->api->config.context, &event);
     }
-    response_problem(&request->response, problem, NULL);
+    if (problem == PROBLEM_QUOTA)
+        space_say_over_quota(request);
+    else if (problem == PROBLEM_SPACE_FLOOR)
+        space_say_below_floor(request);
+    else
+        response_problem(&request->response, problem, NULL);
     return PROGRESS_ANSWERED;
 }
 

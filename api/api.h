@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "api/space.h"
 #include "wal/store.h"
 
 struct api;
@@ -16,7 +17,7 @@ struct api;
 struct api_event {
     const char *name; /* "append_failed", ... */
     const char *log;  /* NULL: none in particular */
-    int error;        /* a negative errno */
+    int error;        /* a negative errno; 0: good news */
 };
 
 /* No longer one than that may be among the origins of a configuration. */
@@ -26,11 +27,12 @@ struct api_config {
     struct store *store; /* the caller's; its committer 0 is driven by the thread that serves */
     const char *version;
     uint32_t record_bytes_max;
-    uint32_t batch_bytes_max;   /* of an NDJSON body, up to WAL_APPEND_BYTES_MAX; 0: that much */
-    uint32_t header_bytes_max;  /* of all headers of a request; 0: HTTP_HEADERS_BYTES_MAX */
-    bool auto_create;           /* the first append to a log makes it */
-    uint64_t space_floor_bytes; /* with less free than this the service says it is not ready */
-    uint32_t metrics_logs_max;  /* logs with series of their own in /metrics; 0: none */
+    uint32_t batch_bytes_max;  /* of an NDJSON body, up to WAL_APPEND_BYTES_MAX; 0: that much */
+    uint32_t header_bytes_max; /* of all headers of a request; 0: HTTP_HEADERS_BYTES_MAX */
+    bool auto_create;          /* the first append to a log makes it */
+    struct space_floor space_floor; /* with less free than this nothing new is taken */
+    uint64_t retain_interval_us;    /* between two looks at what logs may let go; 0: never */
+    uint32_t metrics_logs_max;      /* logs with series of their own in /metrics; 0: none */
     bool is_volatile; /* the data does not outlive the machine's memory, and receipts say so */
 
     /* The longest that a request waits for a log to grow; one that asks for more is answered after

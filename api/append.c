@@ -338,7 +338,8 @@ static enum progress append_unheard(struct request *request, const struct load *
         return request_give_back(request);
     }
     *unheard = (struct unheard){{.done = unheard_done}, request->api, request->wal};
-    int rc = wal_append(request->wal, load->records, load->count, options, &unheard->handler, NULL);
+    int rc = space_append(request->api, request->wal, load->records, load->count, options,
+                          &unheard->handler);
     if (rc < 0) {
         free(unheard);
         request_fail(request, WHEN_APPENDING, rc);
@@ -354,7 +355,8 @@ static enum progress append_heard(struct request *request, const struct load *lo
                                   const struct wal_append_options *options)
 {
     request_wait(request, finish_append);
-    int rc = wal_append(request->wal, load->records, load->count, options, &request->handler, NULL);
+    int rc = space_append(request->api, request->wal, load->records, load->count, options,
+                          &request->handler);
     if (rc < 0)
         request_wait_refused(request, rc);
     return PROGRESS_WAITING;

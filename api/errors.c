@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/json.h"
+#include "api/space.h"
 #include "wal/base.h"
 #include "wal/wal.h"
 
@@ -100,6 +101,9 @@ static const struct {
          "On a loopback address it answers to loopback names only, so that no web "
          "page can reach it under a name of its own. Start it with --host "
          "NAME to add a name."},
+    [PROBLEM_QUOTA] = {429, "quota", "The log is at its quota",
+                       "Nothing was changed. With this append the log would keep more than it is "
+                       "to. Trim it, let it retain less, or raise its quota: PATCH /logs/{log}."},
     [PROBLEM_TOO_MANY_HEADERS] = {431, "too-many-headers",
                                   "The request has too many headers, or too long ones", NULL},
     [PROBLEM_OUTCOME_UNKNOWN] = {500, "outcome-unknown", "The disk failed while this was written",
@@ -137,6 +141,9 @@ static const struct {
     [PROBLEM_NO_SPACE] = {507, "no-space", "The disk is full",
                           "Nothing was changed. Delete logs or make room on the disk; appends "
                           "work again as soon as there is space, without a restart."},
+    [PROBLEM_SPACE_FLOOR] = {507, "space-floor", "Too little is free on the disk",
+                             "Nothing was changed. Trim or delete logs, or make room on the disk; "
+                             "appends work again as soon as there is space, without a restart."},
     [PROBLEM_CLOSED] = {409, "closed", "The log is closed",
                         "Nothing was changed. A log that was closed takes no appends any more, and "
                         "cannot be opened again: append to another one."},
@@ -162,6 +169,7 @@ static const struct {
     {-ESHUTDOWN, PROBLEM_STOPPING},    {-ENOSPC, PROBLEM_NO_SPACE},
     {-EDQUOT, PROBLEM_NO_SPACE},       {-EPROTONOSUPPORT, PROBLEM_NEWER_FORMAT},
     {-E2BIG, PROBLEM_STATE_FULL},      {-EIDRM, PROBLEM_DELETED},
+    {-EXFULL, PROBLEM_QUOTA},          {ERROR_BELOW_FLOOR, PROBLEM_SPACE_FLOOR},
 };
 
 enum problem problem_of_errno(enum moment moment, int error)

@@ -144,6 +144,11 @@ static bool clock_guard_believes(struct clock_guard *guard, uint64_t now_us, uin
     return true;
 }
 
+bool expiry_believes(struct expiry *expiry, uint64_t now_us, uint64_t realtime_ns)
+{
+    return clock_guard_believes(&expiry->clock, now_us, realtime_ns);
+}
+
 /* ---- the table ---- */
 
 void expiry_init(struct expiry *expiry, size_t count_max, uint64_t now_us, uint64_t realtime_ns)

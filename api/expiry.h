@@ -65,6 +65,11 @@ struct clock_guard {
 
 uint64_t expiry_realtime_ns(void);
 
+struct expiry;
+
+/* Whether this is to be believed; a clock that is looked at often is known better. */
+bool expiry_believes(struct expiry *expiry, uint64_t now_us, uint64_t realtime_ns);
+
 /* ---- the table ---- */
 
 struct expiring;

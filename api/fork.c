@@ -334,7 +334,8 @@ static int append_chunk(struct fork *fork, struct chunk *chunk)
 {
     struct wal_append_options options = {.expected_offset = fork->gathered_offset};
     chunk->handler = (struct wal_handler){.done = chunk_decided};
-    int rc = wal_append(fork->made, fork->records, fork->gathered, &options, &chunk->handler, NULL);
+    int rc = space_append(fork->api, fork->made, fork->records, fork->gathered, &options,
+                          &chunk->handler);
     if (rc < 0)
         return rc;
     chunk->in_flight = true;
@@ -444,6 +445,8 @@ static int check(struct api *api, const struct fork_plan *plan)
     unsigned count = 0;
     if (api->life.fork_count >= FORKS_UNDER_WAY_MAX)
         return -EAGAIN;
+    if (!space_admits(api, SPACE_OF_LOG_BYTES))
+        return ERROR_BELOW_FLOOR;
     fork_each(plan->source, count_reference, &count);
     return count < FORKS_MAX ? 0 : -EMLINK;
 }

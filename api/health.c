@@ -74,11 +74,13 @@ static void check_space(struct checks *checks, const struct store_stats *stats, 
     else if (stats->free_bytes < floor)
         add_check(checks, "space", false,
                   "%" PRIu64 " bytes are free, and %" PRIu64
-                  " should be: delete or trim logs, or make room on the disk",
+                  " are to stay free, so appends are refused: delete or trim logs, or make room on "
+                  "the disk",
                   stats->free_bytes, floor);
     else
-        add_check(checks, "space", true, "%" PRIu64 " bytes are free, and %" PRIu64 " should be",
-                  stats->free_bytes, floor);
+        add_check(checks, "space", true,
+                  "%" PRIu64 " bytes are free, and %" PRIu64 " are to stay free", stats->free_bytes,
+                  floor);
 }
 
 /* One bad log is told, and does not take the good ones away from their users, nor do damaged ones
@@ -101,7 +103,7 @@ static void run_checks(const struct api *api, struct checks *checks)
     add_check(checks, "recovery", true,
               "the data directory is open; each log is recovered when it is first used");
     check_disk(checks, &health);
-    check_space(checks, &stats, api->config.space_floor_bytes);
+    check_space(checks, &stats, space_floor_of(&api->config.space_floor, stats.size_bytes));
     check_logs(checks, &stats);
     add_check(checks, "stopping", !api->draining,
               api->draining ? "the service is stopping" : "the service is not stopping");

@@ -216,11 +216,12 @@ static void quote(char ret_quoted[48], const char *string)
     }
 }
 
-static bool read_durability(const json_t *value, struct settings *settings, char *ret_advice)
+static bool read_durability(const json_t *value, struct settings_wish *wish, char *ret_advice)
 {
     const char *string = json_string_value(value);
+    wish->names_durability = true;
     if (string && (strcmp(string, "committed") == 0 || strcmp(string, "none") == 0)) {
-        settings->floor_committed = strcmp(string, "committed") == 0;
+        wish->settings.floor_committed = strcmp(string, "committed") == 0;
         return true;
     }
     snprintf(ret_advice, JSON_ADVICE_BYTES,
@@ -229,33 +230,91 @@ static bool read_durability(const json_t *value, struct settings *settings, char
     return false;
 }
 
-static bool read_setting(const char *name, const json_t *value, struct settings *settings,
-                         char *ret_advice)
+/* In seconds some three centuries; every other number of JSON that all readers take. */
+static uint64_t limit_max(const struct settings_limit *limit)
 {
-    static const char *const later[] = {"retention", "quota", "quotas"};
+    return limit->unit > 1 ? UINT64_C(10000000000) : (UINT64_C(1) << 53) - 1;
+}
+
+static bool read_limit(size_t number, const json_t *value, struct settings_wish *wish,
+                       char *ret_advice)
+{
+    const struct settings_limit *limit = &settings_limits[number];
+    json_int_t integer = json_integer_value(value);
+    if (json_is_null(value)) {
+        settings_wish_limit(wish, number, WAL_LIMIT_DEFAULT);
+        return true;
+    }
+    if (json_is_integer(value) && integer >= 0 && (uint64_t)integer <= limit_max(limit)) {
+        settings_wish_limit(wish, number, (uint64_t)integer * limit->unit);
+        return true;
+    }
+    snprintf(ret_advice, JSON_ADVICE_BYTES,
+             "\"%s\" of \"%s\" is a whole number%s from 0 to %" PRIu64 ", where 0 is no limit; or "
+             "null: what the service has for all logs.",
+             limit->name, limit->group, limit->unit > 1 ? " of seconds" : "", limit_max(limit));
+    return false;
+}
+
+/* One member of "retention" or "quota". */
+static bool read_member(const char *group, const char *name, const json_t *value,
+                        struct settings_wish *wish, char *ret_advice)
+{
     char quoted[48];
-    if (strcmp(name, "durability") == 0)
-        return read_durability(value, settings, ret_advice);
-    for (size_t i = 0; i < ARRAY_SIZE(later); i++) {
-        if (strcmp(name, later[i]) == 0) {
-            snprintf(ret_advice, JSON_ADVICE_BYTES,
-                     "\"%s\" cannot be set yet. Leave it out: a log keeps every record until it is "
-                     "trimmed or deleted, and takes what the disk has room for.",
-                     name);
-            return false;
-        }
+    for (size_t i = 0; i < SETTINGS_LIMITS; i++) {
+        if (strcmp(settings_limits[i].group, group) == 0 &&
+            strcmp(settings_limits[i].name, name) == 0)
+            return read_limit(i, value, wish, ret_advice);
     }
     quote(quoted, name);
     snprintf(ret_advice, JSON_ADVICE_BYTES,
-             "\"%s\" is no setting of a log. There is \"durability\". Leave the others out.",
+             "\"%s\" is not in \"%s\". There are \"bytes\" and \"records\", and in \"retention\" "
+             "\"age\", in seconds. Leave the others out.",
+             quoted, group);
+    return false;
+}
+
+static bool read_group(const char *group, const json_t *value, struct settings_wish *wish,
+                       char *ret_advice)
+{
+    bool fine = json_is_object(value) || json_is_null(value);
+    if (!fine)
+        snprintf(ret_advice, JSON_ADVICE_BYTES,
+                 "\"%s\" is an object, such as {\"bytes\":1073741824}, or null.", group);
+    for (size_t i = 0; i < SETTINGS_LIMITS && json_is_null(value); i++) {
+        if (strcmp(settings_limits[i].group, group) == 0)
+            settings_wish_limit(wish, i, WAL_LIMIT_DEFAULT);
+    }
+    const char *name;
+    json_t *member;
+    json_object_foreach((json_t *)value, name, member)
+    {
+        fine = fine && read_member(group, name, member, wish, ret_advice);
+    }
+    return fine;
+}
+
+static bool read_setting(const char *name, const json_t *value, struct settings_wish *wish,
+                         char *ret_advice)
+{
+    char quoted[48];
+    if (strcmp(name, "durability") == 0)
+        return read_durability(value, wish, ret_advice);
+    if (strcmp(name, "retention") == 0 || strcmp(name, "quota") == 0)
+        return read_group(name, value, wish, ret_advice);
+    quote(quoted, name);
+    snprintf(ret_advice, JSON_ADVICE_BYTES,
+             "\"%s\" is no setting of a log. There are \"durability\", \"retention\" and "
+             "\"quota\". Leave the others out.",
              quoted);
     return false;
 }
 
-bool json_read_settings(const char *body, size_t bytes, struct settings *ret_settings,
+bool json_read_settings(const char *body, size_t bytes, struct settings_wish *ret_wish,
                         char ret_advice[JSON_ADVICE_BYTES])
 {
-    *ret_settings = (struct settings){0};
+    *ret_wish = (struct settings_wish){0};
+    wal_limits_parse("", 0, &ret_wish->settings.limits);
     errno = 0; /* jansson does not always tell that it is short of memory: malloc() does */
     if (bytes == 0)
         return true;
@@ -277,7 +336,7 @@ bool json_read_settings(const char *body, size_t bytes, struct settings *ret_set
     json_t *value;
     json_object_foreach(document, name, value)
     {
-        fine = fine && read_setting(name, value, ret_settings, ret_advice);
+        fine = fine && read_setting(name, value, ret_wish, ret_advice);
     }
     json_decref(document);
     return fine;
@@ -369,6 +428,34 @@ static void add_state(struct text *text, int status)
         add_string(text, "error", strerror(-status));
 }
 
+static void add_limit(struct text *text, const struct settings_limit *limit, uint64_t value)
+{
+    if (value % limit->unit == 0)
+        add_number(text, limit->name, value / limit->unit);
+    else
+        add_real(text, limit->name, (double)value / (double)limit->unit);
+}
+
+/* Those that say something, in their groups; of what holds, that is a limit that there is. */
+static void add_limits(struct text *text, const struct wal_limits *limits, uint64_t says_nothing)
+{
+    const char *group = NULL;
+    for (size_t i = 0; i < SETTINGS_LIMITS; i++) {
+        const struct settings_limit *limit = &settings_limits[i];
+        uint64_t value = settings_limit_get(limits, i);
+        if (value == says_nothing)
+            continue;
+        if (group && strcmp(group, limit->group) != 0)
+            close_object(text);
+        if (!group || strcmp(group, limit->group) != 0)
+            open_member(text, limit->group);
+        group = limit->group;
+        add_limit(text, limit, value);
+    }
+    if (group)
+        close_object(text);
+}
+
 void json_add_log(struct text *text, const struct json_log *log)
 {
     const struct wal_stats *stats = &log->stats;
@@ -383,7 +470,9 @@ void json_add_log(struct text *text, const struct json_log *log)
     add_state(text, stats->status);
     open_member(text, "settings");
     add_string(text, "durability", log->settings.floor_committed ? "committed" : "none");
+    add_limits(text, &log->settings.limits, WAL_LIMIT_DEFAULT);
     close_object(text);
+    add_limits(text, &log->limits, WAL_LIMIT_NONE);
     add_string(text, "content_type", log->content_type);
     add_bool(text, "closed", log->closed);
     if (log->ttl_s)
@@ -398,6 +487,18 @@ void json_add_log(struct text *text, const struct json_log *log)
     add_number(text, "bytes_on_disk", stats->bytes_on_disk);
     add_number(text, "segments", stats->segments);
     text_add(text, "}\n", 2);
+}
+
+static void add_trims(struct text *text, const struct wal_trims *trims)
+{
+    open_member(text, "trims");
+    for (unsigned i = 0; i < WAL_TRIM_REASONS; i++) {
+        open_member(text, trim_reason_name((enum wal_trim_reason)i));
+        add_number(text, "count", trims[i].count);
+        add_number(text, "records", trims[i].records);
+        close_object(text);
+    }
+    close_object(text);
 }
 
 static void add_counters(struct text *text, const struct wal_stats *stats)
@@ -420,6 +521,8 @@ static void add_counters(struct text *text, const struct wal_stats *stats)
     add_number(text, "refusals_queue", stats->refusals_queue);
     add_number(text, "refusals_space", stats->refusals_space);
     add_number(text, "refusals_other", stats->refusals_other);
+    add_number(text, "refusals_quota", stats->refusals_quota);
+    add_trims(text, stats->trims);
     add_number(text, "write_retries", stats->write_retries);
 }
 
@@ -479,6 +582,8 @@ static void add_totals(struct text *text, const struct store_totals *totals)
     add_number(text, "refusals_queue", totals->refusals_queue);
     add_number(text, "refusals_space", totals->refusals_space);
     add_number(text, "refusals_other", totals->refusals_other);
+    add_number(text, "refusals_quota", totals->refusals_quota);
+    add_trims(text, totals->trims);
     add_number(text, "write_retries", totals->write_retries);
     add_number(text, "write_errors", totals->write_errors);
     add_number(text, "log_failures", totals->failures);
@@ -487,7 +592,7 @@ static void add_totals(struct text *text, const struct store_totals *totals)
     add_number(text, "name_syncs", totals->name_syncs);
 }
 
-static void add_store(struct text *text, const struct store_stats *store)
+static void add_store(struct text *text, const struct store_stats *store, uint64_t floor_bytes)
 {
     add_number(text, "logs_open", store->logs_open);
     add_number(text, "logs_failed", store->logs_failed);
@@ -499,6 +604,7 @@ static void add_store(struct text *text, const struct store_stats *store)
     add_number(text, "bytes_on_disk", store->bytes_on_disk);
     add_number(text, "free_bytes", store->free_bytes);
     add_number(text, "size_bytes", store->size_bytes);
+    add_number(text, "floor_bytes", floor_bytes);
     add_number(text, "rounds", store->rounds);
     add_number(text, "writes", store->writes);
 }
@@ -535,9 +641,10 @@ void json_add_stats(struct text *text, const struct snapshot *snapshot)
     add_string(text, "state", snapshot->draining ? "stopping" : "ok");
     add_real(text, "uptime_seconds", (double)snapshot->uptime_us / 1e6);
     add_requests(text, snapshot);
-    add_store(text, &snapshot->store);
+    add_store(text, &snapshot->store, snapshot->floor_bytes);
     add_totals(text, &snapshot->store.totals);
     add_disk(text, &snapshot->health);
+    add_bool(text, "retention_paused", snapshot->retention_paused);
     add_process(text, snapshot);
     add_io(text, &snapshot->store);
     text_add(text, "}\n", 2);

@@ -64,6 +64,7 @@ struct json_log {
     uint8_t id[16];
     uint64_t created_ns; /* 0: not known */
     struct settings settings;
+    struct wal_limits limits; /* those that hold for it */
     const char *content_type; /* printable ASCII */
     bool closed;
     /* When it ends by itself and what it is a fork of; NULL: it does not, and it is none. */
@@ -77,7 +78,7 @@ void json_add_log(struct text *text, const struct json_log *log);
 /* Reads the settings of a log; no bytes are the defaults. False: they are not acceptable, and
  * ret_advice, in ASCII, says why and what to do; or errno is ENOMEM. */
 #define JSON_ADVICE_BYTES 256
-bool json_read_settings(const char *body, size_t bytes, struct settings *ret_settings,
+bool json_read_settings(const char *body, size_t bytes, struct settings_wish *ret_wish,
                         char ret_advice[JSON_ADVICE_BYTES]);
 
 void json_add_log_stats(struct text *text, const char *log, const uint8_t id[16],

@@ -596,7 +596,8 @@ uint64_t life_run(struct api *api)
     uint64_t realtime_ns = expiry_realtime_ns();
 
     if (life->opened[0]) { /* not where it ended: who closes a log waits for its committer */
-        store_close_idle(api->config.store, life->opened);
+        if (!store_is_retained(api->config.store, life->opened))
+            store_close_idle(api->config.store, life->opened);
         life->opened[0] = '\0';
         rest(life, now_us);
         return SWEEP_REST_MIN_US;

@@ -198,14 +198,35 @@ static void add_commits(struct text *text, const struct store_totals *totals)
         "Syncs of the directories of logs, shared by those that are made or deleted together.",
         totals->name_syncs);
     add_head(text, "wald_append_refusals_total", "counter",
-             "Appends refused by the log: queue is full, no space on the disk, or another shortage "
-             "(files, memory, stopping). Nothing was written.");
+             "Appends refused by the log: queue is full, no space on the disk, another shortage "
+             "(files, memory, stopping), or the log is at its quota. Nothing was written.");
     add_value(text, "wald_append_refusals_total", LABELS({"reason", "queue"}),
               totals->refusals_queue);
     add_value(text, "wald_append_refusals_total", LABELS({"reason", "space"}),
               totals->refusals_space);
     add_value(text, "wald_append_refusals_total", LABELS({"reason", "other"}),
               totals->refusals_other);
+    add_value(text, "wald_append_refusals_total", LABELS({"reason", "quota"}),
+              totals->refusals_quota);
+}
+
+static void add_trims(struct text *text, const struct snapshot *snapshot)
+{
+    const struct wal_trims *trims = snapshot->store.totals.trims;
+    add_head(
+        text, "wald_trims_total", "counter",
+        "Trims that moved the beginning of a log: on request, or by the limit of retention that "
+        "decided.");
+    for (unsigned i = 0; i < WAL_TRIM_REASONS; i++)
+        add_value(text, "wald_trims_total",
+                  LABELS({"reason", trim_reason_name((enum wal_trim_reason)i)}), trims[i].count);
+    add_head(text, "wald_trimmed_records_total", "counter", "Records that went with those trims.");
+    for (unsigned i = 0; i < WAL_TRIM_REASONS; i++)
+        add_value(text, "wald_trimmed_records_total",
+                  LABELS({"reason", trim_reason_name((enum wal_trim_reason)i)}), trims[i].records);
+    add_gauge(text, "wald_retention_paused",
+              "Whether the clock has jumped and is not believed, so that nothing goes by its age.",
+              snapshot->retention_paused);
 }
 
 static void add_queue(struct text *text, const struct snapshot *snapshot)
@@ -292,6 +313,9 @@ static void add_disk(struct text *text, const struct snapshot *snapshot)
     add_gauge(text, "wald_disk_free_bytes", "Free on the file system of the data directory.",
               store->free_bytes);
     add_gauge(text, "wald_disk_size_bytes", "Size of that file system.", store->size_bytes);
+    add_gauge(text, "wald_disk_floor_bytes",
+              "With less free than that, appends and new logs are refused (--space-floor).",
+              snapshot->floor_bytes);
     add_gauge(text, "wald_disk_writable",
               "Whether the last durable write succeeded; on a quiet service /readyz makes one.",
               snapshot->health.error == 0);
@@ -383,6 +407,7 @@ void metrics_add(struct text *text, const struct snapshot *snapshot, const struc
 {
     add_program(text, snapshot);
     add_commits(text, &snapshot->store.totals);
+    add_trims(text, snapshot);
     add_queue(text, snapshot);
     add_http(text, snapshot);
     add_disk(text, snapshot);

@@ -852,6 +852,7 @@ uint64_t mhd_run(struct mhd *mhd)
     /* What is decided already was refused at once, or has waited long enough. */
     uint64_t timer_us = min_u64(api_run_timers(mhd->api), follow_run(mhd->api));
     timer_us = min_u64(timer_us, life_run(mhd->api));
+    timer_us = min_u64(timer_us, upkeep_run(mhd->api));
     bool waits = !pending && !mhd->decided.first && !mhd->put_off.first && !mhd->returning.first;
     mhd->wait_us = waits ? min_u64(deadlines_wait_us(&mhd->deadlines), timer_us) : 0;
     return mhd->wait_us;

@@ -259,6 +259,12 @@ enum progress request_make_log(struct request *request, const struct wal_state_u
 {
     if (request->is_dead)
         return request_clear_name(request);
+    if (!space_admits(request->api, SPACE_OF_LOG_BYTES)) {
+        /* One that is there, and only not open, needs no space. */
+        bool may_be_there = request->route->unopened && !request->was_looked_for;
+        request->was_looked_for = true;
+        return may_be_there ? call_with_log(request, true) : call(request, ERROR_BELOW_FLOOR);
+    }
     if (!request->is_making)
         life_making_begin(request->api, &request->making, request->log);
     request->is_making = true;

@@ -113,6 +113,7 @@ struct request {
     bool is_dead;     /* there is one that is none for clients: making it clears the name first */
     bool has_ended, has_waited_for_end; /* by itself; and it is being removed, or was */
     bool is_kept;                       /* … and it keeps its name, since it has forks */
+    bool was_looked_for;                /* on the disk, since there is no space to make it */
     bool is_free;                       /* nothing is under the name, as far as could be seen */
     bool is_making;
     struct making making;
@@ -212,6 +213,8 @@ struct api {
     struct watch watch;
     struct follow follow;
     struct life life;
+    struct space space;
+    struct upkeep upkeep;
     struct api_counters counters;
 };
 
@@ -248,6 +251,7 @@ void append_refuse_size(struct request *request);
 enum progress answer_log_append(struct request *request);
 enum progress answer_log_create(struct request *request);
 enum progress answer_log_delete(struct request *request);
+enum progress answer_log_change(struct request *request);
 enum progress answer_log_description(struct request *request);
 enum progress answer_log_offsets(struct request *request);
 enum progress answer_log_stats(struct request *request);

@@ -34,6 +34,20 @@ void snapshot_take(const struct api *api, struct snapshot *ret_snapshot)
     store_stats(api->config.store, &ret_snapshot->store);
     store_health(api->config.store, &ret_snapshot->health);
     process_stats(&ret_snapshot->process);
+    ret_snapshot->floor_bytes =
+        space_floor_of(&api->config.space_floor, ret_snapshot->store.size_bytes);
+    ret_snapshot->retention_paused = api->upkeep.is_paused;
+}
+
+const char *trim_reason_name(enum wal_trim_reason reason)
+{
+    static const char *const names[WAL_TRIM_REASONS] = {
+        [WAL_TRIM_REQUEST] = "request",
+        [WAL_TRIM_AGE] = "age",
+        [WAL_TRIM_BYTES] = "bytes",
+        [WAL_TRIM_RECORDS] = "records",
+    };
+    return names[reason];
 }
 
 uint64_t snapshot_answers(const struct snapshot *snapshot, unsigned begin, unsigned end)

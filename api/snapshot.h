@@ -53,7 +53,12 @@ struct snapshot {
     struct store_stats store;
     struct store_health health;
     struct process_stats process;
+    uint64_t floor_bytes;  /* with less free than that nothing new is taken */
+    bool retention_paused; /* the clock is not believed */
 };
+
+/* "request", "age", "bytes" or "records". */
+const char *trim_reason_name(enum wal_trim_reason reason);
 
 struct api;
 void snapshot_take(const struct api *api, struct snapshot *ret_snapshot);

@@ -236,7 +236,7 @@ static enum progress begin_fork(struct request *request, const struct wish *wish
     };
     if (strcmp(type, STREAM_TYPE_DEFAULT) != 0)
         updates[plan.update_count++] = stream_set(STREAM_KEY_TYPE, type);
-    settings_get(request->other, &settings);
+    settings_get(request->other, &settings, NULL);
     if (settings_update(&settings, &updates[plan.update_count]))
         plan.update_count++;
     if (!lifespan.has_ttl && !lifespan.has_time)

@@ -209,8 +209,8 @@ static enum progress append(struct request *request, const struct load *load)
         updates[options.update_count++] = stream_set_closed();
 
     request_wait(request, finish_append);
-    int rc =
-        wal_append(request->wal, load->records, load->count, &options, &request->handler, NULL);
+    int rc = space_append(request->api, request->wal, load->records, load->count, &options,
+                          &request->handler);
     if (rc < 0)
         request_wait_refused(request, rc);
     return PROGRESS_WAITING;

@@ -173,8 +173,8 @@ static enum progress add_content(struct request *request, const struct wish *wis
     if (wish->closed)
         updates[options.update_count++] = stream_set_closed();
     request_wait(request, finish_made);
-    int rc = wal_append(request->wal, wish->load.records, wish->load.count, &options,
-                        &request->handler, NULL);
+    int rc = space_append(request->api, request->wal, wish->load.records, wish->load.count,
+                          &options, &request->handler);
     if (rc < 0) {
         leave_unfinished(request);
         request_wait_refused(request, rc);

@@ -100,6 +100,7 @@ static bool set(struct loading *loading, const struct setting *setting, const ch
 
 static bool set_defaults(struct loading *loading)
 {
+    loading->config.space_floor.is_default = true;
     for (unsigned i = 0; i < setting_count; i++) {
         if (settings[i].fallback &&
             !set(loading, &settings[i], settings[i].fallback, ORIGIN_DEFAULT, settings[i].name))

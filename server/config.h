@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "api/space.h"
 #include "server/log.h"
 #include "wal/store.h"
 
@@ -43,7 +44,10 @@ struct config {
     uint64_t heartbeat_us, stream_life_us;
     uint64_t body_memory_bytes, answer_memory_bytes;
     uint64_t queue_bytes_max, queue_memory_bytes;
-    uint64_t space_floor_bytes, metrics_logs_max;
+    uint64_t metrics_logs_max;
+    struct space_floor space_floor;
+    uint64_t retain_age_us, retain_bytes, retain_records, retain_interval_us;
+    uint64_t quota_bytes, quota_records;
     uint64_t logs_max;
     uint64_t batch_delay_us;
     uint64_t segment_bytes;

@@ -94,11 +94,13 @@ static void tell(void *context, const struct api_event *event)
         return;
     }
     struct log_line line;
-    log_begin(&line, "error", event->name);
+    log_begin(&line, event->error < 0 ? "error" : "info", event->name);
     if (event->log)
         log_text(&line, "log", event->log);
-    log_number(&line, "errno", (uint64_t)-event->error);
-    log_quoted(&line, "error", strerror(-event->error));
+    if (event->error < 0) {
+        log_number(&line, "errno", (uint64_t)-event->error);
+        log_quoted(&line, "error", strerror(-event->error));
+    }
     if (same && server->told.repeats > 0)
         log_number(&line, "repeats", server->told.repeats);
     log_end(&line);
@@ -230,6 +232,11 @@ static int open_store(struct server *server, unsigned files)
     store.log.segment_bytes = config->segment_bytes;
     store.pack = config->pack;
     store.pack_bytes_per_s = config->pack_rate;
+    store.limits = (struct wal_limits){.retain_age_us = config->retain_age_us,
+                                       .retain_bytes = config->retain_bytes,
+                                       .retain_records = config->retain_records,
+                                       .quota_bytes = config->quota_bytes,
+                                       .quota_records = config->quota_records};
     if (files > clients_max(server) + FILES_KEPT)
         store.write_handles_max =
             (unsigned)min_u64(store.write_handles_max, files - clients_max(server) - FILES_KEPT);
@@ -259,7 +266,8 @@ static int open_api(struct server *server)
         .stream_life_us = config->stream_life_us,
         .auto_create = config->auto_create,
         .is_volatile = server->is_volatile,
-        .space_floor_bytes = config->space_floor_bytes,
+        .space_floor = config->space_floor,
+        .retain_interval_us = config->retain_interval_us,
         .metrics_logs_max = (uint32_t)config->metrics_logs_max,
         .hosts = config->hosts.names,
         .host_count = config->hosts.count,

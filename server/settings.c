@@ -17,6 +17,8 @@
 #define SECOND (MS * 1000)
 #define MINUTE (SECOND * 60)
 #define HOUR (MINUTE * 60)
+#define DAY (HOUR * 24)
+#define YEAR (DAY * 365)
 
 #define AT(field) .offset = offsetof(struct config, field)
 #define TEXT(field, what) .type = SETTING_TEXT, AT(field), .values = (what)
@@ -107,8 +109,26 @@ const struct setting settings[] = {
      .help = "records of one log that wait for the disk; beyond it 503"},
     {"queue-memory", SIZE(queue_memory_bytes, MIB, TIB), .fallback = "256MiB",
      .help = "records of all logs that wait for the disk; beyond it 503"},
-    {"space-floor", SIZE(space_floor_bytes, 0, TIB), .fallback = "64MiB",
-     .help = "with less free on the disk /readyz says that the service is not ready"},
+    {"space-floor", .type = SETTING_FLOOR, AT(space_floor), .values = "SIZE|N%", .max = TIB,
+     .otherwise = "64MiB, or 5% of the disk if that is less",
+     .help = "with less free on the disk, appends and new logs are refused with 507, and /readyz "
+             "says that the service is not ready; reading, trimming and deleting go on. 0KiB: no "
+             "floor"},
+    {"retain-age", TIME(retain_age_us, 0, 100 * YEAR), .fallback = "0s",
+     .help = "for logs that are not told otherwise: keep the records of the last so much time. A "
+             "record goes when every limit of retention that is set lets it; 0s: no such limit"},
+    {"retain-bytes", SIZE(retain_bytes, 0, 1024 * TIB), .fallback = "0KiB",
+     .help = "likewise: keep the newest records that have so many bytes together; 0KiB: no such "
+             "limit"},
+    {"retain-records", COUNT(retain_records, 0, 1000000000000000), .fallback = "0",
+     .help = "likewise: keep so many of the newest records; 0: no such limit"},
+    {"retain-interval", TIME(retain_interval_us, 10 * MS, DAY), .fallback = "10s",
+     .help = "how often logs are looked through for records that may go"},
+    {"quota-bytes", SIZE(quota_bytes, 0, 1024 * TIB), .fallback = "0KiB",
+     .help = "for logs that are not told otherwise: an append with which the records kept would "
+             "have more bytes is refused with 429; 0KiB: no quota"},
+    {"quota-records", COUNT(quota_records, 0, 1000000000000000), .fallback = "0",
+     .help = "likewise: with which more records would be kept; 0: no quota"},
     {"metrics-logs-max", COUNT(metrics_logs_max, 0, 1000000), .fallback = "1000",
      .help = "logs with series of their own in /metrics; the others are only counted"},
     {"logs-max", COUNT(logs_max, 1, 1u << 24), .fallback = "65536",
@@ -139,13 +159,14 @@ struct unit {
 
 static const struct unit sizes[] = {{"TiB", TIB}, {"GiB", GIB}, {"MiB", MIB},
                                     {"KiB", KIB}, {"", 1},      {NULL, 0}};
-static const struct unit times[] = {{"h", HOUR}, {"m", MINUTE}, {"s", SECOND},
-                                    {"ms", MS},  {"us", 1},     {NULL, 0}};
+static const struct unit times[] = {{"d", DAY}, {"h", HOUR}, {"m", MINUTE}, {"s", SECOND},
+                                    {"ms", MS}, {"us", 1},   {NULL, 0}};
 static const struct unit counts[] = {{"", 1}, {NULL, 0}};
 
 static const struct unit *units_of(const struct setting *setting)
 {
     switch (setting->type) {
+    case SETTING_FLOOR:
     case SETTING_SIZE: return sizes;
     case SETTING_TIME: return times;
     case SETTING_COUNT: return counts;
@@ -211,9 +232,9 @@ static void print_number(const struct setting *setting, uint64_t number,
                          char ret_text[NUMBER_BYTES])
 {
     const struct unit *unit = units_of(setting);
-    if (number == 0 && setting->type == SETTING_TIME)
-        unit = &times[2];
-    while (number % unit->size != 0 || (number == 0 && unit->size > SECOND))
+    /* Nothing at all is 0s, 0KiB and 0. */
+    uint64_t largest = number > 0 ? UINT64_MAX : unit == times ? SECOND : KIB;
+    while (number % unit->size != 0 || unit->size > largest)
         unit++;
     snprintf(ret_text, NUMBER_BYTES, "%" PRIu64 "%s", number / unit->size, unit->name);
 }
@@ -253,6 +274,12 @@ void setting_describe(const struct setting *setting, char *text, size_t bytes)
     case SETTING_COUNT: snprintf(text, bytes, "a number from %s to %s", min, max); break;
     case SETTING_SIZE:
         snprintf(text, bytes, "a size from %s to %s, such as 4096, 64KiB or 1MiB", min, max);
+        break;
+    case SETTING_FLOOR:
+        snprintf(text, bytes,
+                 "a size from %s to %s, such as 64KiB or 1GiB, or a share of the disk from 1%% to "
+                 "90%%",
+                 min, max);
         break;
     case SETTING_TIME:
         snprintf(text, bytes, "a time from %s to %s, such as 500ms, 30s or 5m", min, max);
@@ -344,6 +371,17 @@ static int find_choice(const char *choices, const char *text)
     }
 }
 
+static bool parse_floor(const struct setting *setting, const char *text, struct space_floor *floor)
+{
+    uint64_t percent;
+    const char *end = text;
+    *floor = (struct space_floor){0};
+    if (!parse_digits(&end, &percent) || strcmp(end, "%") != 0)
+        return parse_number(setting, text, &floor->bytes);
+    floor->percent = (unsigned)min_u64(percent, UINT32_MAX);
+    return percent >= 1 && percent <= 90;
+}
+
 bool setting_parse(const struct setting *setting, const char *text, struct config *config)
 {
     void *field = field_of(setting, config);
@@ -366,8 +404,22 @@ bool setting_parse(const struct setting *setting, const char *text, struct confi
         else
             *(unsigned *)field = (unsigned)choice;
         return true;
+    case SETTING_FLOOR: return parse_floor(setting, text, field);
     default: return parse_number(setting, text, field);
     }
+}
+
+static bool print_floor(const struct setting *setting, const struct space_floor *floor, FILE *out)
+{
+    char number[NUMBER_BYTES];
+    if (floor->is_default)
+        return false;
+    print_number(setting, floor->bytes, number);
+    if (floor->percent > 0)
+        fprintf(out, "%u%%", floor->percent);
+    else
+        fputs(number, out);
+    return true;
 }
 
 static void print_choice(const char *choices, unsigned choice, FILE *out)
@@ -392,6 +444,7 @@ bool setting_print(const struct setting *setting, const struct config *config, F
     case SETTING_ORIGINS: return false;
     case SETTING_CHOICE: print_choice(setting->values, *(const unsigned *)field, out); return true;
     case SETTING_SWITCH: fputs(*(const bool *)field ? "on" : "off", out); return true;
+    case SETTING_FLOOR: return print_floor(setting, field, out);
     default:
         /* No number is below its least but one that was never set. */
         if (*(const uint64_t *)field < setting->min)

@@ -21,6 +21,7 @@ enum setting_type {
     SETTING_COUNT,   /* uint64_t */
     SETTING_SIZE,    /* uint64_t, bytes */
     SETTING_TIME,    /* uint64_t, microseconds */
+    SETTING_FLOOR,   /* struct space_floor */
 };
 
 struct setting {

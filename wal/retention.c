@@ -198,11 +198,18 @@ static uint64_t bytes_below_locked(const struct wal *wal)
     return bytes;
 }
 
+static bool kept_is_known_locked(const struct wal *wal, const struct wal_limits *limits)
+{
+    return limits->quota_bytes == WAL_LIMIT_NONE || wal->oldest.bytes_at == wal->first_offset;
+}
+
 int wal_measure(struct wal *wal)
 {
     pthread_mutex_lock(&wal->lock);
+    struct wal_limits limits;
     uint64_t first_offset = wal->first_offset, bytes;
-    bool known = wal->oldest.bytes_at == first_offset;
+    effective_limits_locked(wal, &limits);
+    bool known = kept_is_known_locked(wal, &limits);
     pthread_mutex_unlock(&wal->lock);
     if (known)
         return 0;
@@ -232,6 +239,8 @@ int quota_check_locked(struct wal *wal, uint64_t records, uint64_t bytes)
     };
     if (quota_admits(&limits, &facts))
         return 0;
+    if (!kept_is_known_locked(wal, &limits))
+        return -EXFULL; /* to be tried again once it is: not counted yet */
     wal->counters.refusals_quota++;
     totals_add_refusals(&wal->committer->totals, 1, -EXFULL);
     return -EXFULL;

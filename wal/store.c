@@ -569,9 +569,14 @@ void store_stats(struct store *store, struct store_stats *ret_stats)
         }
     }
     pthread_mutex_unlock(&store->lock);
-    if (store->io->ops->free_bytes(store->io, store->dir, &stats.free_bytes, &stats.size_bytes) < 0)
+    if (store_space(store, &stats.free_bytes, &stats.size_bytes) < 0)
         stats.free_bytes = stats.size_bytes = 0;
     *ret_stats = stats;
+}
+
+int store_space(struct store *store, uint64_t *ret_free_bytes, uint64_t *ret_size_bytes)
+{
+    return store->io->ops->free_bytes(store->io, store->dir, ret_free_bytes, ret_size_bytes);
 }
 
 int store_each_open(struct store *store,

@@ -245,6 +245,9 @@ struct store_stats {
 
 void store_stats(struct store *store, struct store_stats *ret_stats);
 
+/* What is free on the file system, and its size. Errors: it does not tell. */
+int store_space(struct store *store, uint64_t *ret_free_bytes, uint64_t *ret_size_bytes);
+
 /* Calls visit for each open log, in an order that stays the same as long as the same logs are open;
  * a non-zero return ends the walk and is returned. Locks are held meanwhile: visit copies what it
  * needs and calls nothing of the store or the log. */

@@ -250,8 +250,8 @@ int wal_retain(struct wal *wal, uint64_t realtime_ns, uint64_t *ret_before,
 
 /* How many bytes the log keeps has to be known to compare it with quota_bytes; after a trim and an
  * opening it is not, and taken for as many as it may be. Finds out, by reading a frame: an append that
- * was refused with -EXFULL may be tried again if this returns 1. 0: it was known. Errors: from
- * reading. */
+ * was refused with -EXFULL may be tried again if this returns 1. 0: it was known, or nobody asks for
+ * it. Errors: from reading. */
 int wal_measure(struct wal *wal);
 
 struct wal_positions {

@@ -81,12 +81,16 @@ stop
 # What monitoring is told.
 start --space-floor 1TiB --metrics-logs-max 1
 expect 503 "$url/readyz"
+refused 507 space-floor -d x "$url/logs/one"
+stop
+start --space-floor 0 --metrics-logs-max 1
+expect 200 "$url/readyz"
 expect 200 -d x "$url/logs/one"
 expect 200 -d x "$url/logs/two"
 expect 200 "$url/metrics"
 [ "$(grep -c '^wald_log_committed_offset{' "$work/body")" = 1 ] || die 'one log has series'
 stop
-start --space-floor 0
+start --space-floor 1%
 expect 200 "$url/readyz"
 stop
 

@@ -123,12 +123,12 @@ expect_header Vary ''
 
 # A preflight is told what there is, as openapi.yaml tells it, and not that this page may have it.
 expect 200 -X OPTIONS -H "Origin: $app" -H 'Access-Control-Request-Method: PUT' "$url/logs/kept"
-expect_header Access-Control-Allow-Methods 'GET, HEAD, PUT, POST, DELETE, OPTIONS'
+expect_header Access-Control-Allow-Methods 'GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS'
 expect_header Access-Control-Allow-Methods "$(header Allow)"
 header Access-Control-Allow-Headers | grep -q 'If-None-Match' || die 'no list of headers'
 opened ''
 expect 200 -X OPTIONS -H "Origin: $app" "$url/logs/none-of-that-name"
-expect_header Access-Control-Allow-Methods 'GET, HEAD, PUT, POST, DELETE, OPTIONS'
+expect_header Access-Control-Allow-Methods 'GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS'
 expect 200 -X OPTIONS "$url/logs/kept" # not a browser
 expect_header Access-Control-Allow-Headers ''
 refused 404 path-not-found -X OPTIONS -H "Origin: $app" "$url/nothing"

@@ -44,10 +44,10 @@ refused 404 log-not-found -X DELETE "$url/logs/none"
 refused 404 record-not-found "$url/logs/orders/records/1"
 expect_member committed_offset 1
 
-refused 405 method-not-allowed -X PATCH "$url/logs/orders"
-expect_header Allow 'GET, HEAD, PUT, POST, DELETE, OPTIONS'
+refused 405 method-not-allowed -X LINK "$url/logs/orders"
+expect_header Allow 'GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS'
 expect 200 -X OPTIONS "$url/logs/orders"
-expect_header Allow 'GET, HEAD, PUT, POST, DELETE, OPTIONS'
+expect_header Allow 'GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS'
 refused 405 method-not-allowed -X PUT "$url/logs/orders/offsets"
 refused 405 method-not-allowed -X DELETE "$url/logs"
 expect_header Allow 'GET, HEAD, OPTIONS'

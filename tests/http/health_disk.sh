@@ -28,12 +28,15 @@ release()
 trap release EXIT
 # shellcheck disable=SC2034 # lib.sh uses it
 data=$work/disk/data
-start
+start --space-floor 1GiB
+refused 507 space-floor -d hello "$url/logs/orders"
 expect 503 "$url/readyz?verbose"
 expect_problem not-ready
 expect_check space '^failed: [0-9]* bytes are free'
 expect_check disk '^ok'
-expect 200 -d hello "$url/logs/orders" # it is told, and nothing is refused for it
+stop
+start --space-floor 0KiB
+expect 200 -d hello "$url/logs/orders"
 
 # A frozen disk takes writes and does not end them. The service goes on, and who asks later is told
 # without waiting.
@@ -62,7 +65,7 @@ fsfreeze -u "$work/disk"
 frozen=no
 wait "$asker" || die "curl: exit status $?"
 grep -q '"name":"disk","status":"ok"' "$work/late" || die "after the thaw: $(cat "$work/late")"
-expect 503 "$url/readyz?verbose"
+expect 200 "$url/readyz?verbose"
 expect_check disk '^ok'
 stop
 passed

@@ -47,7 +47,7 @@ for name, line, *allowed in (
     ("method-mixed-case", b"Post /logs/held HTTP/1.1", "405"),
     ("method-unknown", b"APPEND /logs/held HTTP/1.1", "405"),
     ("method-trace", b"TRACE /logs/held HTTP/1.1", "405"),
-    ("method-patch", b"PATCH /logs/held HTTP/1.1", "405"),
+    ("method-patch", b"PATCH /logs/held/records HTTP/1.1", "405"),
     ("method-with-separator", b"PO(ST /logs/held HTTP/1.1", "400"),
     ("method-with-colon", b"POST: /logs/held HTTP/1.1", "400"),
     ("method-with-nul", b"POST\0 /logs/held HTTP/1.1", "400"),

@@ -75,6 +75,13 @@ agree()
         'wald_append_refusals_total{reason="queue"}:.refusals_queue' \
         'wald_append_refusals_total{reason="space"}:.refusals_space' \
         'wald_append_refusals_total{reason="other"}:.refusals_other' \
+        'wald_append_refusals_total{reason="quota"}:.refusals_quota' \
+        'wald_trims_total{reason="request"}:.trims.request.count' \
+        'wald_trimmed_records_total{reason="request"}:.trims.request.records' \
+        'wald_trims_total{reason="age"}:.trims.age.count' \
+        'wald_trims_total{reason="bytes"}:.trims.bytes.count' \
+        'wald_trims_total{reason="records"}:.trims.records.count' \
+        wald_disk_floor_bytes:.floor_bytes \
         wald_pending_records:.pending_entries \
         wald_pending_bytes:.pending_bytes \
         wald_batch_memory_bytes:.memory_bytes \
@@ -173,7 +180,7 @@ for log in orders payments; do
         pending_bytes records_per_commit bytes_per_commit commit_latency_us.p50 \
         commit_latency_us.p99 commit_latency_us.max sync_latency_us.p50 sync_latency_us.p99 \
         sync_latency_us.max segments io.backend io.reason recovery.clean state refusals_queue \
-        refusals_space refusals_other write_retries; do
+        refusals_space refusals_other refusals_quota trims.request.count write_retries; do
         [ "$(of ".$member")" != null ] || die "$log: no $member: $(cat "$work/body")"
     done
 done

@@ -76,9 +76,9 @@ put 400 refused '{"durability":null}'
 put 400 refused '{"durability":1}'
 put 400 refused '{"durability":"committed","retention":{"max_age":"1d"}}'
 expect_problem bad-settings
-grep -q 'retention.*cannot be set yet' "$work/body" || die "retention: $(cat "$work/body")"
+grep -q 'max_age.*is not in' "$work/body" || die "retention: $(cat "$work/body")"
 put 400 refused '{"quotas":{}}'
-grep -q 'quotas.*cannot be set yet' "$work/body" || die "quotas: $(cat "$work/body")"
+grep -q 'quotas.*no setting' "$work/body" || die "quotas: $(cat "$work/body")"
 put 400 refused '{"durability":"none","colour":"red"}'
 expect_problem bad-settings
 grep -q 'colour.*no setting' "$work/body" || die "an unknown member: $(cat "$work/body")"

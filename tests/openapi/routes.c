@@ -36,7 +36,9 @@ static void print_headers(uint32_t heeds)
 static void print_route(void *context, const struct route *route)
 {
     static const char *const methods[] = {
-        [HTTP_GET] = "get", [HTTP_POST] = "post", [HTTP_PUT] = "put", [HTTP_DELETE] = "delete"};
+        [HTTP_GET] = "get",     [HTTP_POST] = "post",     [HTTP_PUT] = "put",
+        [HTTP_PATCH] = "patch", [HTTP_DELETE] = "delete",
+    };
     static const char *const bodies[] = {
         [BODY_NONE] = "none", [BODY_RECORDS] = "records", [BODY_JSON] = "json"};
 
