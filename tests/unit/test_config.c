@@ -125,12 +125,13 @@ static void flags_go_before_the_environment_before_the_file_before_defaults(void
 /* Whoever reads only the help has to be able to set all there is. */
 static void every_setting_can_be_set_from_each_source(void **state)
 {
-    static const char *const samples[SETTING_TIME + 1] = {
+    static const char *const samples[SETTING_FLOOR + 1] = {
         [SETTING_TEXT] = "some text",
         [SETTING_NAMES] = "a.example, b.example",
         [SETTING_ORIGINS] = "https://a.example, http://[::1]:3000, capacitor://localhost, *",
         [SETTING_SWITCH] = "off",
         [SETTING_COUNT] = "77",
+        [SETTING_FLOOR] = "7%",
     };
     for (unsigned i = 0; i < setting_count; i++) {
         const struct setting *setting = &settings[i];
@@ -199,6 +200,14 @@ static void what_is_malformed_or_out_of_range_is_refused_with_its_source_and_ran
         {"--idle-timeout", "2h"},
         {"--idle-timeout", "1d"},
         {"--batch-delay", "11s"},
+        {"--retain-age", "36501d"},
+        {"--retain-age", "1w"},
+        {"--space-floor", "0%"},
+        {"--space-floor", "91%"},
+        {"--space-floor", "18446744073709551617%"},
+        {"--space-floor", "%"},
+        {"--space-floor", "5 %"},
+        {"--space-floor", "2TiB"},
         {"--io", "fast"},
         {"--io", ""},
         {"--io", "auto|uring"},
@@ -271,6 +280,18 @@ static void the_ends_of_a_range_and_every_unit_are_taken(void **state)
     must_serve(&run);
     assert_true(run.config.allow_volatile);
     assert_true(run.config.auto_create);
+    assert_true(run.config.space_floor.is_default);
+    end(&run);
+    run = load_words(LIST("--data=/d", "--space-floor=90%", "--retain-age=36500d", ), LIST());
+    must_serve(&run);
+    assert_false(run.config.space_floor.is_default);
+    assert_int_equal(run.config.space_floor.percent, 90);
+    assert_int_equal(run.config.retain_age_us, UINT64_C(36500) * 86400 * 1000000);
+    end(&run);
+    run = load_words(LIST("--data=/d", "--space-floor=90%", "--space-floor=3MiB", ), LIST());
+    must_serve(&run);
+    assert_int_equal(run.config.space_floor.percent, 0);
+    assert_int_equal(run.config.space_floor.bytes, 3 << 20);
     end(&run);
 }
 

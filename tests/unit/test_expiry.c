@@ -267,12 +267,14 @@ static void a_jump_of_the_clock_ends_nothing(void **state)
     world.wrong_ns = 365 * 86400 * (int64_t)SECOND_NS;
     assert_false(meet("a", 1, &at_hundred, true));
     expect_taken(NULL);
+    assert_false(expiry_believes(&world.expiry, now_us(), realtime_ns())); /* nor is anything old */
     assert_in_range(wait_us(), 1, 60 * SECOND_US); /* no busy loop meanwhile */
     meet("b", 1, &two, true);
     pass(2);
     assert_true(meet("b", 1, &two, true)); /* a TTL does not care */
 
     world.wrong_ns = 0; /* set right */
+    assert_true(expiry_believes(&world.expiry, now_us(), realtime_ns()));
     assert_false(meet("a", 1, &at_hundred, true));
     pass(88);
     assert_true(meet("a", 1, &at_hundred, true));
