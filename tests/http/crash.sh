@@ -13,7 +13,7 @@ retained=40
 client()
 {
     local client=$1 life=$2 log=$3 i
-    for i in $(seq 2000); do
+    for i in $(seq 1000); do
         printf 'url = "%s/logs/%s"\ndata = "life %s client %s record %s"\n' \
             "$url" "$log" "$life" "$client" "$i"
         printf 'write-out = "life %s client %s record %s\\n"\nnext\n' "$life" "$client" "$i"
