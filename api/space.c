@@ -40,24 +40,27 @@ static void tell(struct api *api)
     space->is_below = is_below;
 }
 
+/* Whether so much is free above the floor. */
+static bool is_enough(const struct space *space, uint64_t bytes)
+{
+    return !space->is_known ||
+           space->free_bytes >= space->floor_bytes + space->let_in_bytes + bytes;
+}
+
 static void look(struct api *api, uint64_t now_us)
 {
     struct space *space = &api->space;
     uint64_t size_bytes;
     space->looked_us = now_us;
-    space->let_in_bytes = 0;
+    space->let_in_bytes =
+        store_pending_bytes(api->config.store); /* the disk does not know of it yet */
     /* A file system that does not tell is left to say by itself that it is full. */
     space->is_known = store_space(api->config.store, &space->free_bytes, &size_bytes) == 0;
     if (!space->is_known)
         return;
     space->floor_bytes = space_floor_of(&api->config.space_floor, size_bytes);
+    store_spare_space(api->config.store, !is_enough(space, space->floor_bytes));
     tell(api);
-}
-
-static bool is_enough(const struct space *space, uint64_t bytes)
-{
-    return !space->is_known ||
-           space->free_bytes >= space->floor_bytes + space->let_in_bytes + bytes;
 }
 
 bool space_admits(struct api *api, uint64_t bytes)
@@ -66,7 +69,7 @@ bool space_admits(struct api *api, uint64_t bytes)
     uint64_t now_us = api_now_us();
     uint64_t age_us = now_us - space->looked_us;
     if (space->looked_us == 0 || age_us >= LOOK_US ||
-        (!is_enough(space, bytes) && age_us >= LOOK_AGAIN_US))
+        (!is_enough(space, space->floor_bytes + bytes) && age_us >= LOOK_AGAIN_US))
         look(api, now_us);
     /* What is let in at the very edge may reach below it, by one append: so that a floor of 0 is none. */
     if (space->floor_bytes > 0 && !is_enough(space, 0))
@@ -94,11 +97,13 @@ int space_append(struct api *api, struct wal *wal, const struct wal_record *reco
 void space_say_below_floor(struct request *request)
 {
     const struct space *space = &request->api->space;
-    response_problem(&request->response, PROBLEM_SPACE_FLOOR,
-                     "Nothing was changed. %" PRIu64 " bytes are free on the disk, and %" PRIu64
-                     " are to stay free (--space-floor). Trim or delete logs, or make room on the "
-                     "disk: appends work again as soon as there is space, without a restart.",
-                     space->free_bytes, space->floor_bytes);
+    response_problem(
+        &request->response, PROBLEM_SPACE_FLOOR,
+        "Nothing was changed. With what is on its way there, %" PRIu64 " bytes are free "
+        "on the disk, and %" PRIu64 " are to stay free (--space-floor). Trim or delete "
+        "logs, or make room on the disk: appends work again as soon as there is space, "
+        "without a restart.",
+        space->free_bytes - min_u64(space->free_bytes, space->let_in_bytes), space->floor_bytes);
 }
 
 static uint64_t divide_up(uint64_t number, uint64_t by)

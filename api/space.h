@@ -42,7 +42,7 @@ uint64_t space_floor_of(const struct space_floor *floor, uint64_t size_bytes);
 
 struct space {
     uint64_t free_bytes, floor_bytes; /* when it was looked at last */
-    uint64_t let_in_bytes;            /* since then */
+    uint64_t let_in_bytes;            /* since then, and what waited for the disk at that time */
     uint64_t looked_us;               /* 0: never */
     bool is_below, is_known;
 };

@@ -342,6 +342,7 @@ struct store {
     struct wal_io *io;
     bool owns_io;
     int dir, logs_dir, tmp_dir, trash_dir, lock_handle;
+    _Atomic bool spares_space;  /* see store_spare_space() */
     struct buffer_pool pool;    /* of batches: has the ceiling memory_bytes_max */
     struct buffer_pool scratch; /* of readers, recovery and new segments */
     const void *zeros;          /* ZEROS_BYTES of them, block-aligned, read only */
@@ -434,6 +435,8 @@ void commit_run_handlers(struct committer *committer);
 
 /* ---- space.c: committer's thread only ---- */
 
+/* Whether nothing is to be made ready ahead of time. */
+bool space_is_spared(const struct wal *wal);
 /* Starts making space so that at least up to `end` is ready. */
 void space_make(struct wal *wal, uint64_t end);
 /* Keeps some space ahead of the log's end, in the background. */

@@ -274,7 +274,7 @@ static void prepare_done(struct chore *chore)
 void rotate_prepare(struct wal *wal)
 {
     /* First whether a worker is at it: until it has ended, `prepared` is its own. */
-    if (wal->prepare.busy || wal->prepared || wal->prepare_tried ||
+    if (wal->prepare.busy || wal->prepared || wal->prepare_tried || space_is_spared(wal) ||
         wal->write_position < wal->config.segment_bytes / 2)
         return;
     wal->prepare_tried = true; /* once a segment: a full disk is not asked at every commit */

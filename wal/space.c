@@ -52,11 +52,17 @@ static void submit(struct wal *wal, enum wal_op_kind kind, uint64_t bytes)
     committer_submit(wal->committer, &wal->space);
 }
 
+bool space_is_spared(const struct wal *wal)
+{
+    return atomic_load_explicit(&wal->store->spares_space, memory_order_relaxed);
+}
+
 static void start(struct wal *wal, uint64_t end)
 {
     uint64_t needed = end > wal->space_end ? end - wal->space_end : 0;
     uint64_t limit = space_limit(wal);
-    uint64_t ahead = limit > wal->space_end ? min_u64(wal->space_step, limit - wal->space_end) : 0;
+    uint64_t step = space_is_spared(wal) ? 0 : wal->space_step;
+    uint64_t ahead = limit > wal->space_end ? min_u64(step, limit - wal->space_end) : 0;
     uint64_t bytes = round_up(max_u64(needed, ahead), WAL_BLOCK_BYTES);
     bool reserve = !wal->zeros_only && (frames_are_large(wal) || needed > ZEROS_BYTES);
     if (reserve)
@@ -81,8 +87,8 @@ void space_make(struct wal *wal, uint64_t end)
 void space_keep_ahead(struct wal *wal)
 {
     uint64_t taken = wal->write_position + frame_bytes(wal->frame.body_bytes);
-    if (wal->space_busy || wal->fail_later || wal->space_end >= space_limit(wal) ||
-        wal->space_end >= taken + wal->space_step / 2)
+    if (wal->space_busy || wal->fail_later || space_is_spared(wal) ||
+        wal->space_end >= space_limit(wal) || wal->space_end >= taken + wal->space_step / 2)
         return;
     start(wal, 0);
 }

@@ -550,6 +550,16 @@ static void add_log(struct store_stats *stats, struct wal *wal)
     pthread_mutex_unlock(&wal->lock);
 }
 
+void store_spare_space(struct store *store, bool spare)
+{
+    atomic_store_explicit(&store->spares_space, spare, memory_order_relaxed);
+}
+
+uint64_t store_pending_bytes(const struct store *store)
+{
+    return atomic_load_explicit(&store->pool.used_bytes, memory_order_relaxed);
+}
+
 void store_stats(struct store *store, struct store_stats *ret_stats)
 {
     struct store_stats stats = {
@@ -557,7 +567,7 @@ void store_stats(struct store *store, struct store_stats *ret_stats)
         .reason = store->io->reason,
         .direct = store->io->direct,
         .committers = store->committer_count,
-        .memory_bytes = atomic_load_explicit(&store->pool.used_bytes, memory_order_relaxed),
+        .memory_bytes = store_pending_bytes(store),
     };
     add_committers(store, &stats);
     pthread_mutex_lock(&store->lock);

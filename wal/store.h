@@ -248,6 +248,13 @@ void store_stats(struct store *store, struct store_stats *ret_stats);
 /* What is free on the file system, and its size. Errors: it does not tell. */
 int store_space(struct store *store, uint64_t *ret_free_bytes, uint64_t *ret_size_bytes);
 
+/* Whether logs make no more space ready than what they are about to write, since there is little: else
+ * what is reserved ahead would take the rest of it. Any thread. */
+void store_spare_space(struct store *store, bool spare);
+
+/* Memory of appends that wait for the disk or are on their way to it: at least what they will take. */
+uint64_t store_pending_bytes(const struct store *store);
+
 /* Calls visit for each open log, in an order that stays the same as long as the same logs are open;
  * a non-zero return ends the walk and is returned. Locks are held meanwhile: visit copies what it
  * needs and calls nothing of the store or the log. */

@@ -47,20 +47,27 @@ expect 201 -X PUT -d '{"retention":{"records":100}}' "$url/logs/told"
 
 # Filled from within: it stops at the floor, and never comes to where the disk itself refuses.
 head -c 1000000 /dev/urandom >"$work/piece"
-count=0
-status=200
-while [ "$status" = 200 ] && [ "$count" -lt 100 ]; do
-    request --data-binary "@$work/piece" "$url/logs/kept"
-    count=$((count + 1))
+fillers=''
+for filler in 1 2 3 4; do
+    for _ in $(seq 25); do
+        printf 'url = "%s/logs/kept"\ndata-binary = "@%s"\noutput = /dev/null\n' "$url" "$work/piece"
+        printf 'write-out = "%%{http_code}\\n"\nnext\n'
+    done >"$work/filler.$filler"
+    (curl -s --max-time 60 -K "$work/filler.$filler" >"$work/statuses.$filler" 2>/dev/null || true) &
+    fillers="$fillers $!"
 done
-[ "$status" = 507 ] || die "the floor: $status: $(cat "$work/body")"
-expect_problem space-floor
+# shellcheck disable=SC2086
+wait $fillers
+cat "$work"/statuses.* >"$work/statuses"
+! grep -qvx '200\|507' "$work/statuses" || die "other answers: $(sort "$work/statuses" | uniq -c)"
+count=$((1 + $(grep -cx 200 "$work/statuses")))
+[ "$count" -ge 30 ] || die "only $count pieces had room"
+refused 507 space-floor --data-binary "@$work/piece" "$url/logs/kept"
 expect_header Retry-After ''
 expect 200 "$url/stats"
-jq -e '.refusals_space == 0 and .refusals."space-floor" == 1 and .free_bytes > 12000000 and
+jq -e '.refusals_space == 0 and .refusals."space-floor" >= 1 and .free_bytes > 12000000 and
     .floor_bytes > 12000000 and .floor_bytes < 20000000' "$work/body" >/dev/null ||
     die "stats: $(cat "$work/body")"
-[ "$count" -ge 30 ] || die "only $count pieces had room"
 
 # Whatever takes space is refused, and changes nothing …
 free_up_to 6000000
