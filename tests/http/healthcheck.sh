@@ -37,7 +37,7 @@ healthcheck 1 '^/readyz of .*: Connection refused$' --listen "127.0.0.1:$port"
 
 # Alive, and not ready.
 start --space-floor 1TiB
-healthcheck 1 "^/readyz of 127.0.0.1:$port: 503: space: [0-9]* bytes are free, and .* should be" \
+healthcheck 1 "^/readyz of 127.0.0.1:$port: 503: space: [0-9]* bytes are free, and .* are to stay free" \
     --listen "127.0.0.1:$port"
 healthcheck 0 '^ok$' --live --listen "127.0.0.1:$port"
 
