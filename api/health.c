@@ -89,8 +89,9 @@ static void check_logs(struct checks *checks, const struct store_stats *stats)
 {
     bool all_failed = stats->logs_open > 0 && stats->logs_failed == stats->logs_open;
     add_check(checks, "logs", !all_failed,
-              "%" PRIu64 " open, %" PRIu64 " failed, %" PRIu64 " damaged%s", stats->logs_open,
-              stats->logs_failed, stats->logs_damaged,
+              "%" PRIu64 " open, %" PRIu64 " failed, %" PRIu64 " damaged; %" PRIu64
+              " damaged places found by the scrub%s",
+              stats->logs_open, stats->logs_failed, stats->logs_damaged, stats->scrub.places,
               all_failed ? ": look at the disk, and start the service again" : "");
 }
 

@@ -388,6 +388,42 @@ static const char *state_of(int status)
     }
 }
 
+static void add_damages(struct text *text, const struct json_damages *damages)
+{
+    add_number(text, "damaged_places", damages->count);
+    add_name(text, "damage");
+    text_add(text, "[", 1);
+    for (size_t i = 0; i < damages->count && i < JSON_DAMAGES_MAX; i++) {
+        const struct store_damage *damage = &damages->places[i];
+        if (i > 0)
+            text_add(text, ",", 1);
+        open_object(text);
+        add_number(text, "segment", damage->segment_no);
+        add_number(text, "begin", damage->position);
+        add_number(text, "end", damage->end);
+        add_number(text, "offset", damage->offset);
+        if (damage->offset_end != UINT64_MAX)
+            add_number(text, "offset_end", damage->offset_end);
+        add_string(text, "what", damage->what);
+        close_object(text);
+    }
+    text_add(text, "]", 1);
+}
+
+static void add_scrub(struct text *text, const struct store_scrub *scrub)
+{
+    open_member(text, "scrub");
+    add_number(text, "bytes", scrub->bytes);
+    add_number(text, "logs", scrub->logs);
+    add_number(text, "passes", scrub->passes);
+    if (scrub->passes > 0)
+        add_real(text, "last_pass_age_seconds", (double)scrub->age_us / 1e6);
+    add_number(text, "errors", scrub->errors);
+    add_number(text, "found", scrub->found);
+    add_number(text, "places", scrub->places);
+    close_object(text);
+}
+
 static double per(uint64_t sum, uint64_t count)
 {
     return count > 0 ? (double)sum / (double)count : 0;
@@ -527,7 +563,8 @@ static void add_counters(struct text *text, const struct wal_stats *stats)
 }
 
 void json_add_log_stats(struct text *text, const char *log, const uint8_t id[16],
-                        const struct wal_stats *stats, const struct store_stats *store)
+                        const struct wal_stats *stats, const struct store_stats *store,
+                        const struct json_damages *damages)
 {
     open_object(text);
     add_string(text, "log", log);
@@ -537,6 +574,7 @@ void json_add_log_stats(struct text *text, const char *log, const uint8_t id[16]
         add_string(text, "failed_with", strerror(-stats->failed_with));
     add_counters(text, stats);
     add_recovery(text, &stats->recovery);
+    add_damages(text, damages);
     add_io(text, store);
     text_add(text, "}\n", 2);
 }
@@ -643,6 +681,7 @@ void json_add_stats(struct text *text, const struct snapshot *snapshot)
     add_requests(text, snapshot);
     add_store(text, &snapshot->store, snapshot->floor_bytes);
     add_totals(text, &snapshot->store.totals);
+    add_scrub(text, &snapshot->store.scrub);
     add_disk(text, &snapshot->health);
     add_bool(text, "retention_paused", snapshot->retention_paused);
     add_process(text, snapshot);

@@ -81,8 +81,16 @@ void json_add_log(struct text *text, const struct json_log *log);
 bool json_read_settings(const char *body, size_t bytes, struct settings_wish *ret_wish,
                         char ret_advice[JSON_ADVICE_BYTES]);
 
+/* Of a log: `count` may be more than there is room for. */
+#define JSON_DAMAGES_MAX 16
+struct json_damages {
+    struct store_damage places[JSON_DAMAGES_MAX];
+    size_t count;
+};
+
 void json_add_log_stats(struct text *text, const char *log, const uint8_t id[16],
-                        const struct wal_stats *stats, const struct store_stats *store);
+                        const struct wal_stats *stats, const struct store_stats *store,
+                        const struct json_damages *damages);
 
 void json_add_stats(struct text *text, const struct snapshot *snapshot);
 

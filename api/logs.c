@@ -116,12 +116,14 @@ enum progress answer_log_stats(struct request *request)
 
     struct wal_stats stats;
     struct store_stats store;
+    struct json_damages damages;
     struct text body = {0};
     uint8_t id[16];
     wal_id(held.wal, id);
     wal_stats(held.wal, &stats);
     store_stats(held.store, &store);
-    json_add_log_stats(&body, request->log, id, &stats, &store);
+    damages.count = store_damages(held.store, request->log, damages.places, JSON_DAMAGES_MAX);
+    json_add_log_stats(&body, request->log, id, &stats, &store, &damages);
     response_text(&request->response, 200, "application/json", &body);
     return PROGRESS_ANSWERED;
 }

@@ -333,6 +333,21 @@ static void add_store_logs(struct text *text, const struct snapshot *snapshot)
               store->logs_failed);
     add_gauge(text, "wald_logs_damaged", "Open logs that are damaged and take no appends.",
               store->logs_damaged);
+    const struct store_scrub *scrub = &store->scrub;
+    add_gauge(
+        text, "wald_damaged_places",
+        "Places in the files of all logs that were found damaged, as of the last look at each "
+        "log, and are neither repaired nor deleted.",
+        scrub->places);
+    add_counter(text, "wald_damage_found_total",
+                "Damaged places found by reading everything again.", scrub->found);
+    add_counter(text, "wald_scrub_bytes_total", "Bytes read again to look for damage.",
+                scrub->bytes);
+    add_counter(text, "wald_scrub_logs_total", "Logs looked at for damage.", scrub->logs);
+    add_counter(text, "wald_scrub_passes_total", "Times that all logs were looked at.",
+                scrub->passes);
+    add_counter(text, "wald_scrub_errors_total",
+                "Logs that could not be looked at, for another reason than damage.", scrub->errors);
     add_gauge(text, "wald_logs_disk_bytes",
               "Files of all open logs, with space made ready for what comes.",
               store->bytes_on_disk);

@@ -52,6 +52,7 @@ struct config {
     uint64_t batch_delay_us;
     uint64_t segment_bytes;
     uint64_t pack_rate; /* bytes a second */
+    uint64_t scrub_bytes_per_s, scrub_interval_us;
 
     enum config_origin origins[CONFIG_SETTINGS_MAX]; /* in the order of the settings */
     /* Variables of the environment that look like settings and are none. */

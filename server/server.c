@@ -110,6 +110,25 @@ static void tell(void *context, const struct api_event *event)
     server->told.repeats = 0;
 }
 
+/* Each place once, and not as repeats of one event: which they are is what matters. */
+static void tell_damage(const struct server *server)
+{
+    struct store_damage damage;
+    while (store_take_damage(server->store, &damage)) {
+        struct log_line line;
+        log_begin(&line, "error", "damage_found");
+        log_text(&line, "log", damage.log);
+        log_number(&line, "segment", damage.segment_no);
+        log_number(&line, "begin", damage.position);
+        log_number(&line, "end", damage.end);
+        log_number(&line, "offset", damage.offset);
+        if (damage.offset_end != UINT64_MAX)
+            log_number(&line, "offset_end", damage.offset_end);
+        log_quoted(&line, "what", damage.what);
+        log_end(&line);
+    }
+}
+
 static void tell_ready(const struct server *server)
 {
     struct store_stats stats;
@@ -237,6 +256,8 @@ static int open_store(struct server *server, unsigned files)
                                        .retain_records = config->retain_records,
                                        .quota_bytes = config->quota_bytes,
                                        .quota_records = config->quota_records};
+    store.scrub_bytes_per_s = config->scrub_bytes_per_s;
+    store.scrub_interval_us = config->scrub_interval_us;
     if (files > clients_max(server) + FILES_KEPT)
         store.write_handles_max =
             (unsigned)min_u64(store.write_handles_max, files - clients_max(server) - FILES_KEPT);
@@ -416,6 +437,7 @@ static uint64_t turn(struct server *server, uint64_t wait_us)
             begin_stop(server);
     }
     must(store_run(server->store, 0, 0) >= 0);
+    tell_damage(server);
     uint64_t next_us = mhd_run(server->mhd);
     return min_u64(next_us, store_run_delay_us(server->store, 0));
 }

@@ -144,6 +144,12 @@ const struct setting settings[] = {
          "was committed alone takes 4 KiB"},
     {"pack-rate", SIZE(pack_rate, 64 * KIB, TIB), .fallback = "64MiB",
      .help = "read and written for that in a second, at most"},
+    {"scrub-rate", SIZE(scrub_bytes_per_s, 0, TIB), .fallback = "4MiB",
+     .help = "all logs are read again and again, so much a second, to find damage before a reader "
+             "does; 0: they are not"},
+    {"scrub-interval", TIME(scrub_interval_us, 100 * MS, 8760 * HOUR), .fallback = "24h",
+     .help = "so long after it has read all logs it begins again; for the first time five minutes "
+             "after the start, or earlier if this is less"},
     {"shutdown-timeout", TIME(shutdown_timeout_us, 0, HOUR), .fallback = "10s",
      .help = "a stop waits so long for requests that are still arriving and answers that are not "
              "taken; for the disk it waits without a limit"},

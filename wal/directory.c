@@ -254,6 +254,10 @@ static void sync_names(struct store *store, struct name_change *changes, unsigne
         store->dir_sync.made += made;
         store->dir_sync.removed += removed;
         pthread_mutex_unlock(&store->dir_sync.lock);
+        for (unsigned i = 0; i < count; i++) {
+            if (changes[i].renamed && !changes[i].plan)
+                scrub_forget(store, changes[i].name);
+        }
         return;
     }
     for (unsigned i = 0; i < count; i++) {

@@ -97,7 +97,8 @@ static int window_get(struct inspector *in, uint64_t position, uint64_t bytes,
                       const uint8_t **ret_data)
 {
     if (position < in->begin || position + bytes > in->window_end) {
-        uint64_t wanted = min_u64(max_u64(bytes, WINDOW_BYTES), in->file_end - position);
+        uint64_t window = in->visitor->window_bytes ? in->visitor->window_bytes : WINDOW_BYTES;
+        uint64_t wanted = min_u64(max_u64(bytes, window), in->file_end - position);
         if (wanted > in->capacity) {
             free(in->window);
             in->capacity = 0;
@@ -792,7 +793,7 @@ int wal_inspect(struct wal_io *io, int dir, const struct inspect_visitor *visito
     static const struct inspect_visitor nobody;
     CLEANUP(inspector_done)
     struct inspector in = {.io = io,
-                           .folder = {.io = io, .dir = dir},
+                           .folder = {.io = io, .dir = dir, .direct = visitor && visitor->direct},
                            .visitor = visitor ? visitor : &nobody,
                            .found = ret_inspection,
                            .handle = -1};

@@ -80,6 +80,8 @@ struct inspect_visitor {
     int (*frame)(void *context, const struct inspect_frame *frame);
     int (*item)(void *context, const struct inspect_frame *frame, const struct inspect_item *item);
     int (*progress)(void *context, uint64_t bytes, uint64_t total_bytes);
+    uint32_t window_bytes; /* to read at a time, a multiple of 4096; 0: 8 MiB */
+    bool direct;           /* past the page cache by O_DIRECT; false: after dropping what it has */
 };
 
 struct inspect_end; /* private: what repair.c goes on from */

@@ -88,7 +88,8 @@ int inspect_folder_open(const struct inspect_folder *folder, uint64_t number)
     char name[SEGMENT_NAME_BYTES];
     segment_name(name, number);
     return folder->io->ops->open_file(folder->io, folder->dir, name,
-                                      WAL_OPEN_READ | WAL_OPEN_UNCACHED);
+                                      WAL_OPEN_READ |
+                                          (folder->direct ? WAL_OPEN_DIRECT : WAL_OPEN_UNCACHED));
 }
 
 int inspect_folder_reopen(const struct inspect_folder *folder, struct inspect_candidate *candidate)

@@ -28,6 +28,7 @@ struct inspect_range {
 struct inspect_folder {
     struct wal_io *io;
     int dir;
+    bool direct;                          /* by O_DIRECT */
     struct inspect_candidate *candidates; /* by number */
     size_t candidate_count, candidate_room;
     struct inspect_range *set_aside;

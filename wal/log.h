@@ -13,6 +13,7 @@
  *   totals.c     what all logs have done
  *   health.c     does the disk still take writes
  *   retention.c  what limits let go, and quotas
+ *   scrub.c      looking for damage before a reader meets it
  *   registry.c   the open logs
  *   orders.c     opening, making and deleting logs for callers that do not wait
  *   directory.c  making, removing and listing logs
@@ -311,6 +312,27 @@ struct retention {
     struct chore chore;
 };
 
+#define SCRUB_PLACES_MAX 1024  /* that are remembered; beyond it damage is only counted … */
+#define SCRUB_PLACES_OF_LOG 64 /* … and in one log found when these are repaired */
+
+struct scrub {
+    pthread_mutex_t lock; /* an inner one: nothing is taken under it */
+    pthread_cond_t stopped;
+    /* Guarded by lock. */
+    struct scrub_place {
+        struct store_damage damage;
+        bool is_told;
+        bool is_found; /* while what was found in a log is put in */
+    } * places;
+    size_t place_count;
+    uint64_t bytes, logs, passes, errors, found;
+    uint64_t passed_us; /* when the last pass ended */
+    bool stop;
+    /* Of who opens and closes the store. */
+    pthread_t thread;
+    bool has_thread;
+};
+
 struct order_list {
     struct store_log_waiter *first, **end;
 };
@@ -379,6 +401,7 @@ struct store {
 
     struct health health;
     struct retention retention;
+    struct scrub scrub;
 
     struct dir_sync {
         pthread_mutex_t lock;
@@ -583,6 +606,19 @@ void health_init(struct health *health);
 void health_done(struct health *health);
 /* Until no probe is under way. */
 void health_wait(struct store *store);
+
+/* ---- scrub.c ---- */
+
+void scrub_init(struct scrub *scrub);
+void scrub_done(struct scrub *scrub);
+/* Its thread, if the configuration wants one. Errors: from making it. */
+int scrub_start(struct store *store);
+void scrub_stop(struct store *store);
+/* Errors: -ESHUTDOWN: it is to stop. */
+int scrub_sleep_locked(struct scrub *scrub, uint64_t timeout_us);
+/* A log was deleted: what was damaged in it is nobody's concern. */
+void scrub_forget(struct store *store, const char *log);
+void scrub_stats(struct store *store, struct store_scrub *ret_stats);
 
 /* ---- store.c ---- */
 

@@ -58,6 +58,8 @@ int store_config_check(const struct store_config *config, const char **ret_field
         {is_power_of_two(config->ring_entries), 1, 1, "ring_entries: a power of two"},
         {config->logs_max, 1, 1u << 24, "logs_max: 1 to 16777216"},
         {config->write_handles_max, 1, 1u << 24, "write_handles_max: 1 to 16777216"},
+        {config->scrub_bytes_per_s == 0 || config->scrub_interval_us > 0, 1, 1,
+         "scrub_interval_us: above 0"},
         {config->memory_bytes_max, 1u << 20, UINT64_MAX >> 1, "memory_bytes_max: at least 1 MiB"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
@@ -309,12 +311,15 @@ static int start_threads(struct store *store, char *ret_reason)
     }
     for (unsigned i = 0; store->config.threads && i < store->committer_count && rc == 0; i++)
         rc = start_committer(store, i);
+    if (rc == 0)
+        rc = scrub_start(store);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc == -EAGAIN ? refuse_without_thread(ret_reason) : rc;
 }
 
 static void stop_threads(struct store *store)
 {
+    scrub_stop(store);
     /* The workers first: they wake rings, which go with their committers. */
     pthread_mutex_lock(&store->chore_lock);
     store->worker_stop = true;
@@ -367,6 +372,7 @@ static void store_free(struct store *store)
         pthread_cond_destroy(&store->lanes[i].ready);
     health_done(&store->health);
     retention_done(&store->retention);
+    scrub_done(&store->scrub);
     pthread_mutex_destroy(&store->dir_sync.lock);
     pthread_cond_destroy(&store->dir_sync.changed);
     free(store);
@@ -396,6 +402,7 @@ static struct store *store_new(const struct store_config *config)
     orders_init(store);
     health_init(&store->health);
     retention_init(&store->retention);
+    scrub_init(&store->scrub);
     pthread_mutex_init(&store->dir_sync.lock, NULL);
     pthread_cond_init(&store->dir_sync.changed, NULL);
     return store;
@@ -484,6 +491,7 @@ int store_close(struct store *store, uint64_t drain_timeout_us)
     pthread_mutex_lock(&store->lock);
     store->closing = true;
     pthread_mutex_unlock(&store->lock);
+    scrub_stop(store);
     begin_close_all(store, false);
     retention_stop(store);
     health_wait(store);
@@ -581,6 +589,7 @@ void store_stats(struct store *store, struct store_stats *ret_stats)
     pthread_mutex_unlock(&store->lock);
     if (store_space(store, &stats.free_bytes, &stats.size_bytes) < 0)
         stats.free_bytes = stats.size_bytes = 0;
+    scrub_stats(store, &stats.scrub);
     *ret_stats = stats;
 }
 

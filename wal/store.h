@@ -33,12 +33,15 @@ struct store_config {
     bool pack;                  /* sealed segments are rewritten densely, in the background */
     uint64_t pack_bytes_per_s;  /* read and written for that; 0: no limit, as without a worker */
     unsigned lock_timeout_ms; /* how long to wait for another process to let go of the directory */
+    /* A thread that reads all logs again and again, for damage: so fast at most (0: there is none), and
+     * so long from the end of one pass to the next; the first comes after 5 minutes at most. */
+    uint64_t scrub_bytes_per_s, scrub_interval_us;
     struct wal_config log;    /* for every log */
     struct wal_limits limits; /* of logs that say nothing themselves; 0: none */
 };
 
 /* auto, auto, 1 committer of 256 entries with a thread of its own, a worker, 65536 logs, 3/4 of the process's
- * limit of open files, 256 MiB, no packing, 5 s, wal_config_default(). */
+ * limit of open files, 256 MiB, no packing, 5 s, no scrub, wal_config_default(). */
 void store_config_default(struct store_config *ret_config);
 
 /* Errors: -EINVAL: a field is out of range; *ret_field names it and the range (static text). */
@@ -226,6 +229,17 @@ struct store_totals {
         name_syncs; /* … by so many syncs of the directories, which those that come together share */
 };
 
+/* What looking for damage has come to; see store_scrub(). */
+struct store_scrub {
+    uint64_t bytes;  /* read */
+    uint64_t logs;   /* looked at */
+    uint64_t passes; /* through all logs, whole … */
+    uint64_t age_us; /* … and how long ago the last one ended; 0: there was none */
+    uint64_t errors; /* logs that could not be looked at */
+    uint64_t found;  /* damaged places, ever */
+    uint64_t places; /* of those, as of the last look at each log, still there and not repaired */
+};
+
 struct store_stats {
     const char *backend; /* "uring", "posix", … */
     const char *reason;  /* why that one */
@@ -240,6 +254,7 @@ struct store_stats {
     uint64_t free_bytes, size_bytes;         /* of the file system; both 0: not known */
     uint64_t rounds; /* passes of all committers; writes / rounds: how well they overlap */
     uint64_t writes; /* durable writes started */
+    struct store_scrub scrub;
     struct store_totals totals;
 };
 
@@ -296,6 +311,32 @@ void store_retain(struct store *store, uint64_t realtime_ns);
 
 /* Whether the log is open and has a limit of retention, so that it should stay open. */
 bool store_is_retained(struct store *store, const char *name);
+
+/* ---- Damage that nobody has met yet ----------------------------------------------------------- */
+
+/* A place in the files of a log that is not as it was written, and that no repair has set aside. */
+struct store_damage {
+    char log[STORE_NAME_BYTES_MAX + 1];
+    uint64_t segment_no;
+    uint64_t position, end;      /* bytes of the file; both 0: the file as a whole */
+    uint64_t offset, offset_end; /* records concerned; UINT64_MAX: not known how far; with no record
+                                    concerned the two are the same */
+    const char *what;            /* static text */
+};
+
+/* One pass through all logs, as fast as it goes, on the calling thread; what is in the configuration
+ * runs such passes on a thread of its own. Logs are neither opened nor changed, and what is on its way
+ * to the disk is let alone. Errors: -ENOMEM; from listing the logs. What is in the way of reading one
+ * log is counted. */
+int store_scrub(struct store *store);
+
+/* Each place once, in the order in which they were found; false: there is none that was not taken.
+ * Committer 0 is woken when there is a new one. */
+bool store_take_damage(struct store *store, struct store_damage *ret_damage);
+
+/* The places of one log, `capacity` of them at most; returns how many there are. */
+size_t store_damages(struct store *store, const char *log, struct store_damage *ret_damages,
+                     size_t capacity);
 
 /* ---- Driving the committers from an event loop (config.threads false) ------------------------ */
 

@@ -90,6 +90,10 @@ agree()
         wald_logs_open:.logs_open \
         wald_logs_failed:.logs_failed \
         wald_logs_damaged:.logs_damaged \
+        wald_damaged_places:.scrub.places \
+        wald_damage_found_total:.scrub.found \
+        wald_scrub_passes_total:.scrub.passes \
+        wald_scrub_errors_total:.scrub.errors \
         wald_logs_disk_bytes:.bytes_on_disk \
         wald_disk_size_bytes:.size_bytes \
         wald_write_handles:.write_handles \
