@@ -254,7 +254,9 @@ class Test:
 
     def cuts(self):
         for number in self.frames["a"]:
-            for at in range(0, self.used(number), BLOCK):
+            used = self.used(number)
+            odd = [] if number % 2 else [1, BLOCK - 1, BLOCK + 97, used // 2 + 1]
+            for at in sorted([*range(0, used, BLOCK), *odd]):
                 # Where frames end, the end of the last file looks like the end of the log.
                 self.case(
                     f"{number} cut at {at}", number, at, self.used(number),
@@ -264,7 +266,7 @@ class Test:
                 )
 
     def flips(self):
-        step = 1 if self.all else 509
+        step = 251 if self.all else 509
         for number in self.frames["a"]:
             with open(self.segment(self.source, number), "rb") as file:
                 content = file.read()
@@ -304,7 +306,7 @@ def main():
     parser.add_argument("wald")
     parser.add_argument("data")
     parser.add_argument("folder")
-    parser.add_argument("--all", action="store_true", help="every byte, and every case served")
+    parser.add_argument("--all", action="store_true", help="more bytes, and every case served")
     test = Test(parser.parse_args())
     for part in (test.zeros, test.cuts, test.flips, test.swaps):
         part()

@@ -1,7 +1,8 @@
 #!/bin/bash
 # shellcheck disable=SC2119 # start and stop take arguments of their own
 # Edge case 14, 15, 16 and 19: verify names each damage to the files of a log, no wrong byte is served,
-# and repair keeps what was damaged. With ALL=yes in the environment: every byte, every case served.
+# and repair keeps what was damaged. With ALL=yes in the environment every case is served and repaired,
+# which takes a quarter of an hour; each byte and each length has its turn in unit.inspect, likewise.
 # shellcheck source=tests/files/lib.sh
 . "${0%/*}/lib.sh" "$@"
 

@@ -14,9 +14,10 @@
 #include "wal/base.h"
 #include "wal/format.h"
 #include "wal/inspect.h"
+#include "wal/inspect_folder.h"
 #include "wal/repair.h"
 
-enum { RECORDS = 24, SIZE = 3000, SEGMENTS_MAX = 16 };
+enum { RECORDS = 24, SIZE = 3000, SEGMENTS_MAX = 16, FRAMES_MAX = 128 };
 
 #define FOLDER "data/logs/" FIXTURE_LOG
 
@@ -116,15 +117,116 @@ static bool is_named(const struct inspection *found, uint64_t segment_no, uint64
            position >= found->torn_position && position < found->torn_end;
 }
 
+struct layout {
+    uint64_t bytes[SEGMENTS_MAX]; /* of what is used of each segment */
+    unsigned count;
+    bool served[RECORDS * 64];
+    struct inspect_frame frames[FRAMES_MAX];
+    size_t frame_count;
+};
+
+/* What was done to a segment, and what has to be made of it. */
+struct wound {
+    uint64_t segment_no, begin, end;
+    bool must_be_named;
+    uint64_t
+        lost_from; /* of the last file: nothing tells of records from there on; 0: all are told */
+};
+
+/* Every record of a frame that was not touched is served, but for those behind a tail that was cut:
+ * nothing tells that they had ever been there. Without its header a segment is lost as a whole. */
+static void check_served(const struct layout *layout, const struct wound *wound,
+                         const struct inspection *found, const struct view *view)
+{
+    for (size_t i = 0; i < layout->frame_count; i++) {
+        const struct inspect_frame *frame = &layout->frames[i];
+        bool is_there = frame->segment_no == wound->segment_no;
+        bool is_hurt =
+            is_there &&
+            (wound->begin < WAL_BLOCK_BYTES ||
+             (wound->begin < frame->position + frame->bytes && wound->end > frame->position));
+        for (uint64_t o = frame->base_offset;
+             !is_hurt && o < frame->base_offset + frame->record_count; o++)
+            assert_true(view->served[o] || o >= found->next_offset);
+    }
+}
+
+/* What stood in a segment when it was repaired, and whether the copies have it. */
+struct kept {
+    uint8_t *data[SEGMENTS_MAX];
+    size_t bytes[SEGMENTS_MAX];
+};
+
+static void keep(struct fixture *f, struct kept *kept)
+{
+    memset(kept, 0, sizeof(*kept));
+    for (uint64_t s = 0; s < SEGMENTS_MAX; s++) {
+        const char *path = fixture_segment(f, FIXTURE_LOG, s);
+        if (sim_exists(f->disk, path, SIM_DURABLE))
+            assert_int_equal(
+                sim_copy_file(f->disk, path, SIM_DURABLE, &kept->data[s], &kept->bytes[s]), 0);
+    }
+}
+
+/* The file that has the bytes of a place, which may have grown when the log was looked at anew. */
+static const char *copy_of(struct fixture *f, const struct inspect_damage *damage,
+                           const struct inspection *after, uint64_t *ret_begin)
+{
+    char name[DAMAGED_NAME_BYTES];
+    *ret_begin = damage->position;
+    damaged_name(name, damage->segment_no, damage->position, damage->end);
+    for (size_t i = 0; i < after->damage_count; i++) {
+        const struct inspect_damage *known = &after->damages[i];
+        if (sim_exists(f->disk, fixture_file(f, FIXTURE_LOG, name), SIM_DURABLE))
+            break;
+        if (known->segment_no != damage->segment_no || known->position > damage->position ||
+            known->end < damage->end)
+            continue;
+        *ret_begin = known->position;
+        damaged_name(name, known->segment_no, known->position, known->end);
+    }
+    return fixture_file(f, FIXTURE_LOG, name);
+}
+
+static void check_kept(struct fixture *f, const struct kept *kept, const struct inspection *before,
+                       const struct inspection *after)
+{
+    for (size_t i = 0; i < before->damage_count; i++) {
+        const struct inspect_damage *damage = &before->damages[i];
+        if (damage->lost != INSPECT_BYTES && damage->lost != INSPECT_HEADER)
+            continue;
+        uint64_t begin;
+        uint8_t *copy;
+        size_t bytes;
+        const char *path = copy_of(f, damage, after, &begin);
+        assert_int_equal(sim_copy_file(f->disk, path, SIM_DURABLE, &copy, &bytes), 0);
+        const uint8_t *was = kept->data[damage->segment_no];
+        for (uint64_t at = damage->position; at < damage->end; at++) {
+            /* What the file lacks is as good as zeros. */
+            assert_int_equal(at - begin < bytes ? copy[at - begin] : 0,
+                             at < kept->bytes[damage->segment_no] ? was[at] : 0);
+        }
+        free(copy);
+    }
+}
+
+static void kept_done(struct kept *kept)
+{
+    for (uint64_t s = 0; s < SEGMENTS_MAX; s++)
+        free(kept->data[s]);
+}
+
 /* The log of one place that was hurt: named, told of, repaired, and none the worse for it. */
-static void check_case(struct fixture *f, uint64_t segment_no, uint64_t position,
-                       bool must_be_named, const bool *old_served)
+static void check_case(struct fixture *f, const struct wound *wound, const struct layout *layout)
 {
     struct inspection before, after;
     struct view view, repaired;
+    struct kept kept;
+    const bool *old_served = layout->served;
     inspect(f, &before);
-    if (must_be_named)
-        assert_true(is_named(&before, segment_no, position));
+    if (wound->must_be_named)
+        assert_true(is_named(&before, wound->segment_no, wound->begin));
+    keep(f, &kept);
 
     look(f, &view);
     assert_int_equal(fixture_close(f), 0);
@@ -139,6 +241,7 @@ static void check_case(struct fixture *f, uint64_t segment_no, uint64_t position
         if (!view.served[o] && view.status == 0)
             assert_true(view.told[o] || o >= view.committed);
     }
+    check_served(layout, wound, &before, &view);
 
     if (before.verdict == INSPECT_DAMAGED) {
         enum repair_plan plan;
@@ -148,30 +251,28 @@ static void check_case(struct fixture *f, uint64_t segment_no, uint64_t position
         assert_int_equal(fixture_close(f), 0);
         assert_int_equal(rc, 0);
         inspect(f, &after);
+        check_kept(f, &kept, &before, &after);
         assert_int_equal(after.verdict, INSPECT_INTACT);
         assert_int_equal(after.damage_count, after.known_count);
         look(f, &repaired);
         assert_int_equal(repaired.status, 0);
         for (uint64_t o = 0; o < RECORDS; o++) {
             assert_true(repaired.served[o] >= view.served[o]);
-            assert_true(repaired.served[o] || repaired.told[o] || !old_served[o]);
+            assert_true(repaired.served[o] || repaired.told[o] || !old_served[o] ||
+                        (wound->lost_from > 0 && o >= wound->lost_from));
         }
         /* No offset is given twice, and the next ones are read back. */
-        assert_true(positions_of(f->wal).next_offset >= RECORDS);
+        assert_true(positions_of(f->wal).next_offset >=
+                    (wound->lost_from > 0 ? wound->lost_from : RECORDS));
         uint64_t next = positions_of(f->wal).next_offset;
         commit_number(f->wal, next, SIZE);
         expect_numbers(f, f->wal, next, next + 1, SIZE);
         assert_int_equal(fixture_close(f), 0);
         inspection_done(&after);
     }
+    kept_done(&kept);
     inspection_done(&before);
 }
-
-struct layout {
-    uint64_t bytes[SEGMENTS_MAX]; /* of what is used of each segment */
-    unsigned count;
-    bool served[RECORDS * 64];
-};
 
 static int note_frame(void *context, const struct inspect_frame *frame)
 {
@@ -179,6 +280,8 @@ static int note_frame(void *context, const struct inspect_frame *frame)
     assert_true(frame->segment_no < SEGMENTS_MAX);
     layout->bytes[frame->segment_no] = frame->position + frame->bytes;
     layout->count = (unsigned)frame->segment_no + 1;
+    assert_true(layout->frame_count < FRAMES_MAX);
+    layout->frames[layout->frame_count++] = *frame;
     return 0;
 }
 
@@ -216,30 +319,152 @@ static void every_block_of_zeros_is_named_and_repaired(void **state)
                 sim_zero_block(f->disk, fixture_segment(f, FIXTURE_LOG, s), at / WAL_BLOCK_BYTES),
                 0);
             /* The last frame, a mark, leaves nothing behind that could tell of it. */
-            check_case(f, s, at, !is_end, layout.served);
+            const struct wound wound = {s, at, at + WAL_BLOCK_BYTES, .must_be_named = !is_end};
+            check_case(f, &wound, &layout);
         }
     }
+}
+
+/* With ALL=yes in the environment each byte and each length, which takes a minute or two. */
+static uint64_t step(uint64_t usual)
+{
+    const char *all = getenv("ALL");
+    return all && strcmp(all, "yes") == 0 ? 1 : usual;
+}
+
+/* How many cases there were; with ALL=yes somebody wants to know. */
+static void tell(const char *what, unsigned cases)
+{
+    if (step(2) == 1)
+        print_message("%s: %u cases\n", what, cases);
 }
 
 static void bytes_turned_everywhere_are_named_and_repaired(void **state)
 {
     struct fixture *f = begin(state);
     struct layout layout;
+    unsigned cases = 0;
     learn_layout(f, &layout);
     for (uint64_t s = 0; s < layout.count; s++) {
-        for (uint64_t at = 0; at < layout.bytes[s]; at += at % WAL_BLOCK_BYTES < 112 ? 3 : 251) {
+        for (uint64_t at = 0; at < layout.bytes[s];
+             at += step(at % WAL_BLOCK_BYTES < 112 ? 3 : 251), cases++) {
             uint8_t byte = 0;
             const char *path = fixture_segment(f, FIXTURE_LOG, s);
             make_log(f);
-            uint8_t *data;
-            size_t size;
-            assert_int_equal(sim_copy_file(f->disk, path, SIM_DURABLE, &data, &size), 0);
-            byte = data[at] ^ 0xff;
-            free(data);
+            assert_int_equal(sim_peek(f->disk, path, SIM_DURABLE, at, &byte, 1), 1);
+            byte ^= 0xff;
             assert_int_equal(sim_poke(f->disk, path, at, &byte, 1), 0);
-            check_case(f, s, at, true, layout.served);
+            const struct wound wound = {s, at, at + 1, .must_be_named = true};
+            check_case(f, &wound, &layout);
         }
     }
+    tell("bytes turned", cases);
+}
+
+/* From where on a cut may be none: where the items of a segment's last frame end, of a log's last
+ * segment those of its first. What follows are zeros and a mark, without which a frame is as good. */
+static uint64_t may_end_at(const struct layout *layout, uint64_t segment_no)
+{
+    uint64_t end = 0;
+    for (size_t i = 0; i < layout->frame_count; i++) {
+        const struct inspect_frame *frame = &layout->frames[i];
+        if (frame->segment_no == segment_no)
+            end = frame->position + FRAME_HEADER_BYTES + frame->body_bytes;
+        if (segment_no + 1 == layout->count && end > 0)
+            break;
+    }
+    return end;
+}
+
+/* The first record that a cut of the last file may take away without a trace. */
+static uint64_t lost_from(const struct layout *layout, uint64_t segment_no, uint64_t cut)
+{
+    for (size_t i = 0; i < layout->frame_count; i++) {
+        const struct inspect_frame *frame = &layout->frames[i];
+        if (frame->segment_no == segment_no && frame->position + frame->bytes > cut)
+            return frame->base_offset;
+    }
+    return RECORDS;
+}
+
+/* Of a log's last file a cut may leave what looks like an end; every other one is told, if it takes
+ * more than what fills up a frame. */
+static void every_length_is_named_and_repaired(void **state)
+{
+    struct fixture *f = begin(state);
+    struct layout layout;
+    unsigned cases = 0;
+    learn_layout(f, &layout);
+    for (uint64_t s = 0; s < layout.count; s++) {
+        bool is_last = s + 1 == layout.count;
+        for (uint64_t at = 0; at < layout.bytes[s]; at += step(509), cases++) {
+            make_log(f);
+            assert_int_equal(sim_truncate(f->disk, fixture_segment(f, FIXTURE_LOG, s), at), 0);
+            const struct wound wound = {.segment_no = s,
+                                        .begin = at,
+                                        .end = layout.bytes[s],
+                                        .lost_from = is_last ? lost_from(&layout, s, at) : 0};
+            struct inspection found;
+            inspect(f, &found);
+            assert_true(found.verdict != INSPECT_INTACT || at >= may_end_at(&layout, s));
+            inspection_done(&found);
+            check_case(f, &wound, &layout);
+        }
+    }
+    tell("lengths", cases);
+}
+
+static void swap_blocks(struct fixture *f, const char *one, const char *other, uint64_t at)
+{
+    uint8_t a[WAL_BLOCK_BYTES], b[WAL_BLOCK_BYTES];
+    assert_int_equal(sim_peek(f->disk, one, SIM_DURABLE, at, a, sizeof(a)), sizeof(a));
+    assert_int_equal(sim_peek(f->disk, other, SIM_DURABLE, at, b, sizeof(b)), sizeof(b));
+    assert_int_equal(sim_poke(f->disk, one, at, b, sizeof(b)), 0);
+    assert_int_equal(sim_poke(f->disk, other, at, a, sizeof(a)), 0);
+}
+
+/* A second log of the same shape, from which blocks stray into the first. */
+static void make_two_logs(struct fixture *f)
+{
+    make_log(f);
+    fixture_open(f);
+    struct wal *other = fixture_get(f, "other", true);
+    for (uint64_t i = 0; i < RECORDS; i++)
+        commit_number(other, 1000 + i, SIZE);
+    assert_int_equal(fixture_close(f), 0);
+    sim_settle(f->disk);
+}
+
+/* Every block of each segment with the same block of the next segment, and of the other log. What is
+ * in its place there is as well written as any, but for the place. */
+static void blocks_that_changed_places_are_named_and_repaired(void **state)
+{
+    struct fixture *f = begin(state);
+    struct layout layout;
+    char one[512], other[512];
+    unsigned cases = 0;
+    learn_layout(f, &layout);
+    for (unsigned how = 0; how < 2; how++) {
+        for (uint64_t s = 0; s + 1 < layout.count; s++) {
+            for (uint64_t at = 0; at < min_u64(layout.bytes[s], layout.bytes[s + 1]);
+                 at += WAL_BLOCK_BYTES, cases++) {
+                make_two_logs(f);
+                strcpy(one, fixture_segment(f, FIXTURE_LOG, s));
+                strcpy(other, how == 0 ? fixture_segment(f, FIXTURE_LOG, s + 1)
+                                       : fixture_segment(f, "other", s));
+                swap_blocks(f, one, other, at);
+                struct wound wound = {s, at, at + WAL_BLOCK_BYTES, .must_be_named = true};
+                struct layout untouched = layout;
+                /* Two places are hurt: of the frames of the other segment nothing is asked. */
+                for (size_t i = 0; how == 0 && i < untouched.frame_count; i++) {
+                    if (untouched.frames[i].segment_no == s + 1)
+                        untouched.frames[i].record_count = 0;
+                }
+                check_case(f, &wound, &untouched);
+            }
+        }
+    }
+    tell("blocks swapped", cases);
 }
 
 static void headers_are_made_again_without_loss(void **state)
@@ -288,8 +513,9 @@ static void a_last_frame_without_a_header_keeps_its_offsets(void **state)
     assert_int_equal(found.damages[0].offset, 1);
     assert_true(found.damages[0].offset_end == INSPECT_UNKNOWN);
     inspection_done(&found);
-    bool served[RECORDS * 64] = {true};
-    check_case(f, 0, 3 * WAL_BLOCK_BYTES, true, served);
+    const struct layout layout = {.served = {true}};
+    const struct wound wound = {0, 3 * WAL_BLOCK_BYTES, 4 * WAL_BLOCK_BYTES, .must_be_named = true};
+    check_case(f, &wound, &layout);
 }
 
 /* Opening a log clears what was torn; an inspection only tells of it. */
@@ -345,7 +571,15 @@ static void a_missing_segment_becomes_a_gap(void **state)
                                  0);
             if (how == 0 && s + 2 < layout.count) /* two at once */
                 assert_int_equal(sim_delete(f->disk, fixture_segment(f, FIXTURE_LOG, s + 1)), 0);
-            check_case(f, s, 3 * WAL_BLOCK_BYTES, how == 2, layout.served);
+            const struct wound wound = {s, 3 * WAL_BLOCK_BYTES, layout.bytes[s],
+                                        .must_be_named = how == 2};
+            struct layout untouched = layout;
+            for (size_t i = 0; how < 2 && i < untouched.frame_count; i++) {
+                uint64_t segment_no = untouched.frames[i].segment_no;
+                if (segment_no == s || (how == 0 && segment_no == s + 1))
+                    untouched.frames[i].record_count = 0;
+            }
+            check_case(f, &wound, &untouched);
         }
     }
 }
@@ -437,6 +671,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_SIM(every_block_of_zeros_is_named_and_repaired),
         ON_SIM(bytes_turned_everywhere_are_named_and_repaired),
+        ON_SIM(every_length_is_named_and_repaired),
+        ON_SIM(blocks_that_changed_places_are_named_and_repaired),
         ON_SIM(headers_are_made_again_without_loss),
         ON_SIM(a_last_frame_without_a_header_keeps_its_offsets),
         ON_SIM(a_torn_end_is_told_from_damage),
