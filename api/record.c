@@ -43,6 +43,7 @@ enum progress request_refuse_record(struct request *request, struct wal *wal, in
             "The records from offset %" PRIu64 " to %" PRIu64
             " cannot be read. Go on from offset %" PRIu64 ", and restore the others from a backup.",
             entry->offset, entry->gap_end - 1, entry->gap_end);
+        response_header(&request->response, "Log-Next-Offset", "%" PRIu64, entry->gap_end);
         return PROGRESS_ANSWERED;
     }
     default: return request_fail(request, WHEN_READING, error);

@@ -189,6 +189,39 @@ static int read_chunk(struct request *request, struct wal *wal, bool is_json, st
     return rc;
 }
 
+/* Records that cannot be read are told of like everywhere, and where they end as a position of the
+ * stream: nobody could make one up, since it counts their bytes, too. */
+static enum progress refuse_damage(struct request *request, struct wal *wal,
+                                   const struct wal_entry *entry)
+{
+    struct stream_position next = {.records = entry->gap_end};
+    struct api_event event = {"record_damaged", request->log, -EBADMSG};
+    request->api->config.tell(request->api->config.context, &event);
+    int rc = wal_bytes_before(wal, next.records, &next.bytes);
+    if (rc < 0) {
+        request_fail(request, WHEN_READING, rc);
+        return request_give_back(request);
+    }
+    response_problem_number(&request->response, PROBLEM_RECORD_DAMAGED, "gap_end", next.records,
+                            "Of the stream %" PRIu64 " records cannot be read from here on. Go on "
+                            "from the Stream-Next-Offset of this answer, and restore the others "
+                            "from a backup.",
+                            entry->gap_end - entry->offset);
+    stream_add_next(request, &next);
+    return request_give_back(request);
+}
+
+static enum progress refuse_read(struct request *request, struct wal *wal, int error,
+                                 const struct wal_entry *entry)
+{
+    if (error == -EINVAL)
+        return refuse_position(request);
+    if (error == -EBADMSG)
+        return refuse_damage(request, wal, entry);
+    request_refuse_record(request, wal, error, entry);
+    return request_give_back(request);
+}
+
 /* Drops what has been read if the client has it already. */
 static void say_chunk(struct request *request, struct wal *wal, const char *type, struct text *text)
 {
@@ -238,12 +271,8 @@ static enum progress answer_chunk(struct request *request)
         rc = find_at_tail(stream, &tail);
         stream->end = stream->begin;
     }
-    if (rc == -EINVAL)
-        return refuse_position(request);
-    if (rc < 0) {
-        request_refuse_record(request, wal, rc, &entry);
-        return request_give_back(request);
-    }
+    if (rc < 0)
+        return refuse_read(request, wal, rc, &entry);
     if (is_json)
         text_add(&text, "]", 1);
     say_chunk(request, wal, type, &text);
@@ -333,12 +362,8 @@ static enum progress answer_events(struct request *request)
     query.form = form_of(type);
     int rc =
         find_begin(request, request->wal, query.form == FOLLOW_STREAM_JSON, &entry, &query.skip);
-    if (rc == -EINVAL)
-        return refuse_position(request);
-    if (rc < 0) {
-        request_refuse_record(request, request->wal, rc, &entry);
-        return request_give_back(request);
-    }
+    if (rc < 0)
+        return refuse_read(request, request->wal, rc, &entry);
     query.begin = request->stream.begin.records;
     query.bytes_before = request->stream.begin.bytes;
     return follow_begin(request, TAKE(request->wal), &query);
