@@ -45,7 +45,8 @@ struct crashtest {
     const char *parent;
     char dir[4096];
     uint64_t seed, cycles, life_ms;
-    bool json, keep;
+    const char *cut; /* a command that takes the power away, and gives it back; NULL: none */
+    bool json, keep, buffered;
     uint64_t random;
     uint64_t acknowledged[LOGS]; /* offsets below are durable, as the log said */
     uint64_t seen[LOGS];         /* and these were read once: they stay */
@@ -103,6 +104,8 @@ static int open_store(const struct crashtest *test, bool drives, struct store **
     store_config_default(&config);
     config.lock_timeout_ms = OPEN_PATIENCE_MS; /* the kernel may still work for who was killed */
     config.threads = !drives;
+    if (test->buffered)
+        config.direct = STORE_DIRECT_OFF;
     config.log.segment_bytes = 1u << 20;
     int rc = store_open(ret_store, test->dir, &config, reason);
     if (rc < 0)
@@ -283,6 +286,19 @@ static int live_once(struct crashtest *test)
     return FILES_IO;
 }
 
+/* What was only in memory goes with the power, as the command has it. Returns the status to exit with. */
+static int cut_power(const struct crashtest *test)
+{
+    if (!test->cut)
+        return 0;
+    int status = system(test->cut);
+    if (status == 0)
+        return 0;
+    files_complain("\"%s\" ended with status %#x, so nothing is known of the power.", test->cut,
+                   (unsigned)status);
+    return FILES_IO;
+}
+
 /* ---- reading what is left ---- */
 
 static void judge(struct crashtest *test, unsigned log, const struct wal_entry *entry)
@@ -371,20 +387,24 @@ static void report(struct crashtest *test, uint64_t acknowledged)
     if (test->json) {
         printf("{\"seed\":%" PRIu64 ",\"kills\":%" PRIu64 ",\"acknowledged\":%" PRIu64
                ",\"recovered\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"doubled\":%" PRIu64
-               ",\"reordered\":%" PRIu64 ",\"wrong\":%" PRIu64 ",\"tests_power_loss\":false}\n",
+               ",\"reordered\":%" PRIu64 ",\"wrong\":%" PRIu64 ",\"tests_power_loss\":%s}\n",
                test->seed, test->found.kills, acknowledged, test->found.recovered, test->found.lost,
-               test->found.doubled, test->found.reordered, test->found.wrong);
+               test->found.doubled, test->found.reordered, test->found.wrong,
+               test->cut ? "true" : "false");
         return;
     }
     printf("killed        %" PRIu64 " times (seed %" PRIu64 ")\n"
            "acknowledged  %" PRIu64 "\nrecovered     %" PRIu64
            " (what was on its way may be there, too)\n"
            "lost          %" PRIu64 "\ndoubled       %" PRIu64 "\nreordered     %" PRIu64
-           "\nwrong         %" PRIu64 "\n\n"
-           "kill -9 does not test power loss: the kernel lived on, and with it everything that it\n"
-           "had been given. Whether the disk keeps what it calls synced, only a power cut shows.\n",
+           "\nwrong         %" PRIu64 "\n\n%s",
            test->found.kills, test->seed, acknowledged, test->found.recovered, test->found.lost,
-           test->found.doubled, test->found.reordered, test->found.wrong);
+           test->found.doubled, test->found.reordered, test->found.wrong,
+           test->cut
+               ? "After each kill the power was cut, as far as the command given does that.\n"
+               : "kill -9 does not test power loss: the kernel lived on, and with it everything "
+                 "that it\nhad been given. Whether the disk keeps what it calls synced, only a "
+                 "power cut shows.\n");
 }
 
 static int run_cycles(struct crashtest *test)
@@ -398,6 +418,8 @@ static int run_cycles(struct crashtest *test)
         status = live_once(test);
         for (unsigned log = 0; log < LOGS; log++)
             acknowledged += test->acknowledged[log] - before[log];
+        if (status == 0)
+            status = cut_power(test);
         if (status == 0)
             status = read_all(test);
         files_bar_show(&bar, i + 1, test->cycles);
@@ -449,13 +471,20 @@ int command_crashtest(int argc, const char *const *argv)
          .number = &test.life_ms},
         {.name = "seed", .help = "N  what is written, and when it is killed", .number = &test.seed},
         {.name = "keep", .help = "leaves the files there", .flag = &test.keep},
+        {.name = "buffered",
+         .help = "writes through the page cache, as the service does with --direct off",
+         .flag = &test.buffered},
+        {.name = "cut-power",
+         .help = "COMMAND  after each kill: it takes all that is not synced from the file system",
+         .text = &test.cut},
         {.name = "json", .help = "one JSON object on stdout", .flag = &test.json},
     };
     static const char about[] =
         "Makes a data directory in DIR, and there lets a process append to four logs until it gets\n"
         "kill -9, again and again; after each kill everything is read and held against what was\n"
         "acknowledged. Stops at the first thing that is wrong, and then leaves the files there.\n"
-        "It does not test power loss.\n";
+        "It does not test power loss, unless a command is given that can do that to the file system\n"
+        "of DIR: shut it down or stop its disk, unmount it, and mount it again.\n";
     static const char statuses[] =
         "exit status: 0 nothing lost, doubled, reordered or wrong; 1 something was; 64 usage; 71 no\n"
         "memory; 74 input or output\n";
