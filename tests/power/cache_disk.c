@@ -7,6 +7,10 @@
  * reordered as on a real disk. Requests are served one after the other, so a flush covers every
  * write that was answered before it.
  *
+ * It can also be told to fail: every write, every flush, or every write for want of space, until it is
+ * told that it works again. What a write that failed was to write is not there; what a flush that
+ * failed was to save is still in the cache.
+ *
  * The protocol is spoken here by hand, since a handful of requests is all that it takes.
  */
 #include <errno.h>
@@ -35,6 +39,7 @@ struct disk {
     unsigned char *cache;
     uint64_t bytes;
     uint64_t *dirty; /* a bit for each sector */
+    enum disk_fault fault;
 };
 
 static bool is_dirty(const struct disk *disk, uint64_t sector)
@@ -144,6 +149,10 @@ static void answer_write(struct disk *disk, const struct fuse_in_header *in,
 {
     struct fuse_write_out out = {.size = write_in->size};
     uint64_t begin = write_in->offset, end = begin + write_in->size;
+    if (disk->fault == DISK_WRITES_FAIL || disk->fault == DISK_IS_FULL) {
+        answer(disk, in, disk->fault == DISK_IS_FULL ? -ENOSPC : -EIO, NULL, 0);
+        return;
+    }
     bool fits = write_in->size <= WRITE_MAX && end <= disk->bytes &&
                 in->len >= sizeof(*in) + sizeof(*write_in) + write_in->size;
     if (fits) {
@@ -173,8 +182,9 @@ static void serve_one(struct disk *disk, const struct fuse_in_header *in, const 
     case FUSE_READ: answer_read(disk, in, body); break;
     case FUSE_WRITE: answer_write(disk, in, body); break;
     case FUSE_FSYNC:
-        flush(disk);
-        answer(disk, in, 0, NULL, 0);
+        if (disk->fault != DISK_FLUSHES_FAIL)
+            flush(disk);
+        answer(disk, in, disk->fault == DISK_FLUSHES_FAIL ? -EIO : 0, NULL, 0);
         break;
     case FUSE_FLUSH:
     case FUSE_RELEASE: answer(disk, in, 0, NULL, 0); break;
@@ -210,8 +220,11 @@ _Noreturn void cache_disk_serve(int fuse_fd, const char *file, int control, uint
         if (poll(fds, 2, -1) < 0)
             continue;
         char byte;
-        if (fds[1].revents & POLLIN && read(control, &byte, 1) == 1)
-            lose_power(&disk, seed);
+        if (fds[1].revents & POLLIN && read(control, &byte, 1) == 1) {
+            if (byte == DISK_LOSES_POWER)
+                lose_power(&disk, seed);
+            disk.fault = (enum disk_fault)byte;
+        }
         if (!(fds[0].revents & (POLLIN | POLLERR | POLLHUP)))
             continue;
         ssize_t got = read(fuse_fd, request, REQUEST_BYTES);

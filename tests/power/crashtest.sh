@@ -80,12 +80,12 @@ holds()
     cat "$work/report"
 }
 
-tested 0 "$wald" '' --cycles 5 --buffered --cut-power "$work/cut"
-holds '.kills == 5 and .acknowledged >= 8 and .lost == 0 and .tests_power_loss'
-tested 0 "$wald" '' --cycles 3 --cut-power "$work/cut"
-holds '.kills == 3 and .lost == 0 and .tests_power_loss'
+tested 0 "$wald" '' --cycles 4 --buffered --cut-power "$work/cut"
+holds '.kills == 4 and .acknowledged >= 8 and .lost == 0 and .tests_power_loss'
+tested 0 "$wald" '' --cycles 2 --cut-power "$work/cut"
+holds '.kills == 2 and .lost == 0 and .tests_power_loss'
 # Kills alone do not show it.
-tested 0 "$mistaken" SKIP_DATA_SYNC --cycles 3 --buffered
+tested 0 "$mistaken" SKIP_DATA_SYNC --cycles 2 --buffered
 holds '.lost == 0 and (.tests_power_loss | not)'
 tested 1 "$mistaken" SKIP_DATA_SYNC --cycles 12 --buffered --cut-power "$work/cut"
 holds '.lost > 0 and .doubled == 0'

@@ -245,7 +245,7 @@ int image_mount(struct image *image, uint64_t seed)
 int image_cut(struct image *image, enum cut cut)
 {
     if (cut == CUT_CACHE_LOST) {
-        if (write(image->disk_control, "c", 1) != 1)
+        if (write(image->disk_control, &(char){DISK_LOSES_POWER}, 1) != 1)
             return failed("cut the power of", image->disk);
         disk_wait(image);
         return 0;

@@ -16,6 +16,15 @@ enum cut {
     CUT_CACHE_LOST,  /* the disk stops, and any sectors that it was not told to flush may be lost */
 };
 
+/* What a disk with a cache is told through its pipe: a byte each. */
+enum disk_fault {
+    DISK_WORKS = 'o',
+    DISK_WRITES_FAIL = 'w',  /* with EIO */
+    DISK_FLUSHES_FAIL = 'f', /* with EIO */
+    DISK_IS_FULL = 's', /* writes fail with ENOSPC, as on a volume that was promised too often */
+    DISK_LOSES_POWER = 'c',
+};
+
 struct image {
     const char *fs;
     bool device_cache;
@@ -24,7 +33,7 @@ struct image {
     char disk[600];  /* with a device cache: where the disk's own file system is mounted */
     bool disk_mounted, mounted;
     pid_t disk_pid;   /* of the process that plays the disk */
-    int disk_control; /* its pipe: a byte cuts its power */
+    int disk_control; /* its pipe */
 };
 
 /* Enters a private mount namespace and looks for all that is needed. 0, or a negative errno with a
@@ -38,7 +47,7 @@ int image_cut(struct image *image, enum cut cut);
 int image_unmount(struct image *image);
 
 /* The process behind a disk with a cache: serves `file` as DIR/disk through FUSE, until it is
- * unmounted or a byte arrives on `control`. Never returns. See cache_disk.c. */
+ * unmounted or loses its power. Never returns. See cache_disk.c. */
 _Noreturn void cache_disk_serve(int fuse_fd, const char *file, int control, uint64_t seed);
 
 #endif
