@@ -23,53 +23,68 @@
 /* A document of settings. */
 #define JSON_BYTES_MAX (64u << 10)
 
-#define GET_ROUTE(path, parameters, answer) GET_HEEDING(path, parameters, answer, 0)
-#define GET_HEEDING(path, parameters, answer, heeds)                                               \
+/* Of a route: its path, what it takes in the query, its handler, and the right it wants. */
+#define GET_ROUTE(path, parameters, answer, access) GET_HEEDING(path, parameters, answer, 0, access)
+#define GET_HEEDING(path, parameters, answer, heeds, access)                                       \
     {                                                                                              \
-        path, parameters, answer, HTTP_GET, BODY_NONE, false, heeds, false, false                  \
+        path, parameters, answer, HTTP_GET, BODY_NONE, false, heeds, false, false, access, 0       \
+    }
+/* The same of the service as a whole, which --open may open to everybody. */
+#define GET_SERVICE(path, parameters, answer, heeds, access, opened_by)                            \
+    {                                                                                              \
+        path, parameters, answer, HTTP_GET, BODY_NONE, false, heeds, false, false, access,         \
+            opened_by                                                                              \
     }
 
 /* The second door: streams of the Durable Streams protocol. */
 #define STREAM_PATH "/v1/stream/{log}"
 
 static const struct route routes[] = {
-    GET_ROUTE("/logs", "prefix after limit ", answer_logs),
-    GET_ROUTE("/logs/{log}", "", answer_log_description),
-    {"/logs/{log}", "", answer_log_create, HTTP_PUT, BODY_JSON, true, 0, true, false},
+    GET_ROUTE("/logs", "prefix after limit ", answer_logs, ACCESS_NAMES),
+    GET_ROUTE("/logs/{log}", "", answer_log_description, ACCESS_LOG_READ),
+    {"/logs/{log}", "", answer_log_create, HTTP_PUT, BODY_JSON, true, 0, true, false,
+     ACCESS_LOG_ADMIN, 0},
     {"/logs/{log}", "ack ", answer_log_append, HTTP_POST, BODY_RECORDS, true,
      HEEDS(HTTP_PREFER) | HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IDEMPOTENCY_KEY) |
          HEEDS(HTTP_PRODUCER_ID) | HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ),
-     false, false},
-    {"/logs/{log}", "", answer_log_change, HTTP_PATCH, BODY_JSON, true, 0, false, false},
-    {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0, true, false},
-    GET_ROUTE("/logs/{log}/offsets", "wait_for timeout ", answer_log_offsets),
+     false, false, ACCESS_LOG_APPEND, 0},
+    {"/logs/{log}", "", answer_log_change, HTTP_PATCH, BODY_JSON, true, 0, false, false,
+     ACCESS_LOG_ADMIN, 0},
+    {"/logs/{log}", "", answer_log_delete, HTTP_DELETE, BODY_NONE, true, 0, true, false,
+     ACCESS_LOG_ADMIN, 0},
+    GET_ROUTE("/logs/{log}/offsets", "wait_for timeout ", answer_log_offsets, ACCESS_LOG_READ),
     GET_HEEDING("/logs/{log}/records", "offset at limit max_bytes wait encoding ", answer_records,
-                HEEDS(HTTP_ACCEPT) | HEEDS(HTTP_LAST_EVENT_ID)),
+                HEEDS(HTTP_ACCEPT) | HEEDS(HTTP_LAST_EVENT_ID), ACCESS_LOG_READ),
     GET_HEEDING("/logs/{log}/records/{offset}", "", answer_record,
                 HEEDS(HTTP_IF_MATCH) | HEEDS(HTTP_IF_NONE_MATCH) | HEEDS(HTTP_RANGE) |
-                    HEEDS(HTTP_IF_RANGE)),
-    GET_ROUTE("/logs/{log}/stats", "", answer_log_stats),
-    {"/logs/{log}/sync", "", answer_log_sync, HTTP_POST, BODY_NONE, true, 0, false, false},
-    {"/logs/{log}/trim", "before ", answer_log_trim, HTTP_POST, BODY_NONE, true, 0, false, false},
-    GET_ROUTE("/stats", "", answer_stats),
-    GET_ROUTE("/metrics", "", answer_metrics),
-    GET_ROUTE("/livez", "verbose ", answer_livez),
-    GET_ROUTE("/healthz", "verbose ", answer_livez),
-    GET_ROUTE("/readyz", "verbose ", answer_readyz),
-    GET_ROUTE("/version", "", answer_version),
-    GET_HEEDING("/openapi.yaml", "", answer_openapi, HEEDS(HTTP_IF_NONE_MATCH)),
+                    HEEDS(HTTP_IF_RANGE),
+                ACCESS_LOG_READ),
+    GET_ROUTE("/logs/{log}/stats", "", answer_log_stats, ACCESS_LOG_READ),
+    {"/logs/{log}/sync", "", answer_log_sync, HTTP_POST, BODY_NONE, true, 0, false, false,
+     ACCESS_LOG_APPEND, 0},
+    {"/logs/{log}/trim", "before ", answer_log_trim, HTTP_POST, BODY_NONE, true, 0, false, false,
+     ACCESS_LOG_ADMIN, 0},
+    GET_SERVICE("/stats", "", answer_stats, 0, ACCESS_ALL_LOGS, API_OPEN_STATS),
+    GET_SERVICE("/metrics", "", answer_metrics, 0, ACCESS_ALL_LOGS, API_OPEN_METRICS),
+    GET_SERVICE("/livez", "verbose ", answer_livez, 0, ACCESS_TOKEN, API_OPEN_HEALTH),
+    GET_SERVICE("/healthz", "verbose ", answer_livez, 0, ACCESS_TOKEN, API_OPEN_HEALTH),
+    GET_SERVICE("/readyz", "verbose ", answer_readyz, 0, ACCESS_TOKEN, API_OPEN_HEALTH),
+    GET_SERVICE("/version", "", answer_version, 0, ACCESS_TOKEN, API_OPEN_VERSION),
+    GET_SERVICE("/openapi.yaml", "", answer_openapi, HEEDS(HTTP_IF_NONE_MATCH), ACCESS_TOKEN,
+                API_OPEN_OPENAPI),
     {STREAM_PATH, "offset live cursor ", answer_stream_read, HTTP_GET, BODY_NONE, false,
-     HEEDS(HTTP_IF_NONE_MATCH), false, true},
+     HEEDS(HTTP_IF_NONE_MATCH), false, true, ACCESS_LOG_READ, 0},
     {STREAM_PATH, "", answer_stream_create, HTTP_PUT, BODY_RECORDS, true,
      HEEDS(HTTP_STREAM_CLOSED) | HEEDS(HTTP_STREAM_TTL) | HEEDS(HTTP_STREAM_EXPIRES_AT) |
          HEEDS(HTTP_STREAM_FORKED_FROM) | HEEDS(HTTP_STREAM_FORK_OFFSET) |
          HEEDS(HTTP_STREAM_FORK_SUB_OFFSET),
-     true, true},
+     true, true, ACCESS_LOG_APPEND, 0},
     {STREAM_PATH, "", answer_stream_append, HTTP_POST, BODY_RECORDS, true,
      HEEDS(HTTP_STREAM_CLOSED) | HEEDS(HTTP_STREAM_SEQ) | HEEDS(HTTP_PRODUCER_ID) |
          HEEDS(HTTP_PRODUCER_EPOCH) | HEEDS(HTTP_PRODUCER_SEQ),
-     false, true},
-    {STREAM_PATH, "", answer_stream_delete, HTTP_DELETE, BODY_NONE, true, 0, true, true},
+     false, true, ACCESS_LOG_APPEND, 0},
+    {STREAM_PATH, "", answer_stream_delete, HTTP_DELETE, BODY_NONE, true, 0, true, true,
+     ACCESS_LOG_ADMIN, 0},
 };
 
 /* Conditions and promises that a client relies on. Ignoring one would be a lie. */
@@ -128,6 +143,7 @@ int api_new(struct api **ret_api, const struct api_config *config)
         .origin_count = config->origin_count,
         .header_bytes_max = config->header_bytes_max,
     };
+    api->auth = config->auth;
     life_init(api);
     api->begun_us = api_now_us();
     api->started_us = process_started_us();
@@ -142,8 +158,17 @@ void api_free(struct api *api)
     follow_close(api);
     must(api_in_progress(api) == 0 && api->watch.count == 0);
     life_done(api);
+    auth_free(api->auth);
     free(api->counters.routes);
     free(api);
+}
+
+void api_set_auth(struct api *api, struct auth *auth)
+{
+    must(api->auth && auth);
+    auth_free(api->auth);
+    api->auth = auth;
+    follow_check_rights(api);
 }
 
 void api_drain(struct api *api)
@@ -340,7 +365,7 @@ static bool find_route(struct request *request)
         answer_methods(request);
         return false;
     }
-    return read_path(request) && read_query(request);
+    return read_path(request) && access_check(request) && read_query(request);
 }
 
 /* ---- the way of a request ---- */

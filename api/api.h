@@ -23,6 +23,17 @@ struct api_event {
 /* No longer one than that may be among the origins of a configuration. */
 #define CORS_ORIGIN_BYTES_MAX 255
 
+/* What may be open to everybody: bits, in the order of the choices of --open. */
+enum api_open {
+    API_OPEN_HEALTH = 1 << 0, /* /livez, /readyz, /healthz */
+    API_OPEN_METRICS = 1 << 1,
+    API_OPEN_STATS = 1 << 2, /* of the whole service */
+    API_OPEN_VERSION = 1 << 3,
+    API_OPEN_OPENAPI = 1 << 4,
+};
+
+struct auth;
+
 struct api_config {
     struct store *store; /* the caller's; its committer 0 is driven by the thread that serves */
     const char *version;
@@ -57,6 +68,11 @@ struct api_config {
     const char *const *origins;
     unsigned origin_count;
 
+    /* The tokens that requests have to present; NULL: everybody may do everything. They are the
+     * service's from here on. And what is answered without one: a set of enum api_open. */
+    struct auth *auth;
+    unsigned open;
+
     void (*tell)(void *context, const struct api_event *event);
     void *context;
 };
@@ -64,6 +80,10 @@ struct api_config {
 /* Errors: -ENOMEM, or another that says that there is no file left. */
 int api_new(struct api **ret_api, const struct api_config *config);
 void api_free(struct api *api); /* NULL is fine; no request may be left */
+
+/* Takes other tokens from now on, if there were any before. Streams of events whose token has lost the
+ * right to them are cut off; what else has begun is finished. */
+void api_set_auth(struct api *api, struct auth *auth);
 
 /* From now on appends and deletions are refused, and /readyz says no. What is queued is committed. */
 void api_drain(struct api *api);

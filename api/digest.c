@@ -5,6 +5,7 @@
  */
 #include "api/digest.h"
 
+#include <nettle/memops.h>
 #include <nettle/sha2.h>
 
 void digest_of(uint8_t ret_digest[DIGEST_BYTES], char kind, const void *data, size_t bytes)
@@ -14,4 +15,17 @@ void digest_of(uint8_t ret_digest[DIGEST_BYTES], char kind, const void *data, si
     sha256_update(&context, 1, (const uint8_t *)&kind);
     sha256_update(&context, bytes, data);
     sha256_digest(&context, DIGEST_BYTES, ret_digest);
+}
+
+void digest_sha256(uint8_t ret_digest[SHA256_BYTES], const void *data, size_t bytes)
+{
+    struct sha256_ctx context;
+    sha256_init(&context);
+    sha256_update(&context, bytes, data);
+    sha256_digest(&context, SHA256_BYTES, ret_digest);
+}
+
+bool digest_is_same(const void *a, const void *b, size_t bytes)
+{
+    return memeql_sec(a, b, bytes) != 0;
 }

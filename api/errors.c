@@ -34,6 +34,10 @@ static const struct {
                                  "Send it again without a body."},
     [PROBLEM_UNSUPPORTED_HEADER] = {400, "unsupported-header",
                                     "A header asks for what this version cannot do", NULL},
+    [PROBLEM_UNAUTHORIZED] = {401, "unauthorized", "The request needs a token",
+                              "Send one as Authorization: Bearer TOKEN. An operator of the service "
+                              "makes them with wald token. Nothing was looked at or changed."},
+    [PROBLEM_FORBIDDEN] = {403, "forbidden", "The token does not give this right", NULL},
     [PROBLEM_FOREIGN_ORIGIN] = {403, "foreign-origin", "A page of another site made this request",
                                 "Pages of other sites may call this service from a browser only if "
                                 "it was started with --cors-origin and the origin of the page. "

@@ -45,6 +45,7 @@ struct outgoing {
 
 struct follower {
     struct list_node node; /* in the one ring that it is in */
+    struct auth_identity who;
     struct api *api;
     struct audience *audience;
     struct outgoing *pending; /* what did not go out at once, with its text; NULL: nothing */
@@ -202,6 +203,7 @@ enum progress follow_begin(struct request *request, struct wal *wal,
 
     *follower = (struct follower){
         .api = api,
+        .who = request->who,
         .audience = audience,
         .next = query->begin,
         .left = query->limit ? query->limit : UINT64_MAX,
@@ -741,6 +743,47 @@ static struct follower *any_follower(const struct api *api)
             node = list_first(rings[i]);
     }
     return node ? follower_at(node) : NULL;
+}
+
+static bool is_welcome(const struct follower *follower)
+{
+    struct api *api = follower->api;
+    return !api->auth ||
+           auth_may(api->auth, &follower->who, AUTH_READ, wal_name(follower->audience->wal));
+}
+
+/* False: the ring has gone with the last of its audience. */
+static bool check_ring(const struct list_node *ring)
+{
+    struct list_node *next;
+    for (struct list_node *node = ring->next; node != ring; node = next) {
+        struct follower *follower = follower_at(node);
+        bool is_last = follower->audience->followers == 1;
+        next = node->next;
+        if (is_welcome(follower))
+            continue;
+        close_follower(follower, false);
+        if (is_last)
+            return false;
+    }
+    return true;
+}
+
+void follow_check_rights(struct api *api)
+{
+    struct list_node *node, *next_node;
+    struct audience *next;
+    struct list_node *starved = &api->follow.starved;
+    for (node = starved->next; node != starved; node = next_node) {
+        next_node = node->next;
+        if (!is_welcome(follower_at(node)))
+            close_follower(follower_at(node), false);
+    }
+    for (struct audience *audience = api->watch.audiences; audience; audience = next) {
+        next = audience->next;
+        (void)(check_ring(&audience->idle) && check_ring(&audience->ready) &&
+               check_ring(&audience->busy));
+    }
 }
 
 void follow_close(struct api *api)

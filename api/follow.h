@@ -88,6 +88,9 @@ struct follow {
 /* Errors: -errno of making the epoll. */
 int follow_open(struct follow *follow, const struct api_config *config);
 
+/* Cuts off those whose token does not give them the right to follow any more. */
+void follow_check_rights(struct api *api);
+
 /* Cuts off those that are left. */
 void follow_close(struct api *api);
 

@@ -47,6 +47,7 @@ static const struct name known_names[HTTP_KNOWN_COUNT] = {
     [HTTP_STREAM_FORK_OFFSET] = NAME("Stream-Fork-Offset"),
     [HTTP_STREAM_FORK_SUB_OFFSET] = NAME("Stream-Fork-Sub-Offset"),
     [HTTP_LAST_EVENT_ID] = NAME("Last-Event-ID"),
+    [HTTP_AUTHORIZATION] = NAME("Authorization"),
 };
 
 const char *gate_header_name(enum http_known header)

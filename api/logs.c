@@ -9,6 +9,7 @@
 #define NAMES_MAX 10000
 
 struct listing {
+    const struct request *request;
     struct json_names names;
     uint64_t limit;
 };
@@ -16,6 +17,8 @@ struct listing {
 static int list_name(void *context, const char *name)
 {
     struct listing *listing = context;
+    if (!access_may_see(listing->request, name))
+        return 0;
     if (listing->names.count == listing->limit)
         return 1;
     json_names_add(&listing->names, name);
@@ -39,7 +42,7 @@ enum progress answer_logs(struct request *request)
 {
     const char *prefix = target_parameter(&request->target, "prefix");
     const char *after = target_parameter(&request->target, "after");
-    struct listing listing;
+    struct listing listing = {.request = request};
     if (!is_name_or_empty(request, "prefix", prefix) || !is_name_or_empty(request, "after", after))
         return PROGRESS_ANSWERED;
     if (!request_number(request, "limit", 1, NAMES_MAX, NAMES_DEFAULT, &listing.limit))

@@ -5,8 +5,10 @@
 #ifndef API_REQUEST_H
 #define API_REQUEST_H
 
+#include "api/access.h"
 #include "api/api.h"
 #include "api/append.h"
+#include "api/auth.h"
 #include "api/errors.h"
 #include "api/follow.h"
 #include "api/gate.h"
@@ -54,6 +56,8 @@ struct route {
     uint32_t heeds; /* HEEDS() of conditions, promises and wishes: it sees no others */
     bool unopened;  /* its log is not opened for it, since it is there to make it or to delete it */
     bool is_stream; /* of the second door: what it does not know in the query it passes over */
+    enum access access;
+    unsigned opened_by; /* --open: by which of enum api_open; 0: it always wants a token */
 };
 
 /* How records are written in a page. */
@@ -83,6 +87,7 @@ struct request {
     const struct route *route;
     struct target target;
     struct gate_facts facts;
+    struct auth_identity who;
     const char *log;
     uint64_t offset;
     size_t body_bytes_max;
@@ -204,6 +209,7 @@ uint64_t api_run_timers(struct api *api);
 struct api {
     struct api_config config;
     struct gate_config gate;
+    struct auth *auth; /* NULL: everybody may do everything */
     bool draining;
     uint64_t begun_us;
     uint64_t started_us; /* of the process, since 1970 */

@@ -21,7 +21,7 @@
 
 struct http {
     CURL *curl;
-    const char *url;
+    const char *url, *token;
     CURLcode code;
     char trouble[CURL_ERROR_SIZE];
     struct http_answer *answer; /* to the request under way */
@@ -69,7 +69,7 @@ static bool load_library(void)
 }
 #undef FIND
 
-struct http *http_open(const char *url)
+struct http *http_open(const char *url, const char *token)
 {
     if (!load_library()) {
         complain("libcurl, which this command talks to the service with, cannot be loaded: %s. "
@@ -86,6 +86,7 @@ struct http *http_open(const char *url)
         return NULL;
     }
     http->url = url;
+    http->token = token;
     return http;
 }
 
@@ -184,6 +185,10 @@ static CURLcode prepare(struct http *http, const struct http_request *request, c
     SET(LOW_SPEED_LIMIT, 1L);
     SET(LOW_SPEED_TIME, (long)(request->wait_s + SILENCE_S));
     SET(HTTPHEADER, headers);
+    if (http->token) { /* sent to the host of the address, and to no other */
+        SET(HTTPAUTH, CURLAUTH_BEARER);
+        SET(XOAUTH2_BEARER, http->token);
+    }
     SET(HEADERFUNCTION, take_header);
     SET(HEADERDATA, http);
     SET(WRITEFUNCTION, take_body);

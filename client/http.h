@@ -29,9 +29,10 @@ struct http_answer {
 
 struct http;
 
-/* `url` is the address of the service, without a slash at its end, and has to stay. NULL: no memory,
+/* `url` is the address of the service, without a slash at its end, and has to stay, as has `token`,
+ * which every request presents; NULL: none. NULL: no memory,
  * or the library cannot be loaded, which has been said then. Not for several threads. */
-struct http *http_open(const char *url);
+struct http *http_open(const char *url, const char *token);
 void http_close(struct http *http); /* or NULL */
 
 /* Sends the request and receives the answer, which replaces what was in *answer; its body is to be

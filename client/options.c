@@ -69,6 +69,10 @@ static const struct option_row rows[] = {
     {"url", 0, "URL",
      "where the service is; without it WALD_URL of the environment, else " URL_DEFAULT, OPTION_TEXT,
      FOR_ALL, AT(url)},
+    {"token-file", 0, "FILE",
+     "a file whose first line is the token to present; without it WALD_TOKEN of the environment, "
+     "else none",
+     OPTION_TEXT, FOR_ALL, AT(token_file)},
     {"help", 'h', NULL, "this text", OPTION_SWITCH, FOR_ALL, AT(help)},
 };
 

@@ -1,7 +1,9 @@
 #include "client/service.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -15,6 +17,50 @@
 #define RETRY_AFTER_MAX_S 30u
 #define NAME_BYTES_MAX 128u
 
+/* What a header could not carry is no token, and would be sent as another header. */
+static bool token_is_fine(const char *token)
+{
+    size_t bytes = strspn(token, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                 "-._~+/=");
+    return bytes > 0 && token[bytes] == '\0';
+}
+
+static int read_token_file(const char *path, char **ret_token)
+{
+    FILE *file = fopen(path, "re");
+    size_t capacity = 0;
+    ssize_t bytes = file ? getline(ret_token, &capacity, file) : -1;
+    int error = errno;
+    if (file)
+        fclose(file);
+    if (bytes < 0) {
+        complain("%s, the file of the token: %s.", path,
+                 file ? "there is no line in it" : strerror(error));
+        return EXIT_USAGE;
+    }
+    (*ret_token)[strcspn(*ret_token, "\r\n")] = '\0';
+    return 0;
+}
+
+/* NULL: none is wanted. */
+static int find_token(const struct options *options, char **ret_token)
+{
+    const char *token = getenv("WALD_TOKEN");
+    int status = 0;
+    if (options->token_file)
+        status = read_token_file(options->token_file, ret_token);
+    else if (token && *token && !(*ret_token = strdup(token)))
+        return complain_memory();
+    if (status == 0 && *ret_token && !token_is_fine(*ret_token)) {
+        complain("%s is no token: that has letters, digits and - . _ ~ + / = alone, and is not "
+                 "empty.",
+                 options->token_file ? "The first line of the file of --token-file"
+                                     : "What WALD_TOKEN holds");
+        return EXIT_USAGE;
+    }
+    return status;
+}
+
 int service_open(struct service *ret_service, const struct options *options)
 {
     size_t bytes = strlen(options->url);
@@ -26,17 +72,24 @@ int service_open(struct service *ret_service, const struct options *options)
     };
     if (!ret_service->url)
         return complain_memory();
-    ret_service->http = http_open(ret_service->url);
-    if (ret_service->http)
-        return 0;
-    service_close(ret_service);
-    return EXIT_SYSTEM;
+    int status = find_token(options, &ret_service->token);
+    if (status == 0) {
+        ret_service->http = http_open(ret_service->url, ret_service->token);
+        status = ret_service->http ? 0 : EXIT_SYSTEM;
+    }
+    if (status != 0)
+        service_close(ret_service);
+    return status;
 }
 
 void service_close(struct service *service)
 {
     http_close(service->http);
     free(service->url);
+    if (service->token)
+        explicit_bzero(service->token, strlen(service->token));
+    free(service->token);
+    service->token = NULL;
     service->http = NULL;
     service->url = NULL;
 }

@@ -15,7 +15,7 @@
 
 struct service {
     struct http *http;
-    char *url;
+    char *url, *token; /* token: NULL: none */
     uint64_t retry_us; /* OPTION_FOREVER */
     bool patient;
     /* private */

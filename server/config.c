@@ -165,9 +165,10 @@ static void note_strangers(struct config *config, const char *const *environment
 {
     struct config_names *strangers = &config->strangers;
     for (; *environment && strangers->count < CONFIG_NAMES_MAX; environment++) {
-        /* WALD_URL is what commands ask that are not the service. */
-        bool known =
-            strncmp(*environment, "WALD_", 5) != 0 || strncmp(*environment, "WALD_URL=", 9) == 0;
+        /* WALD_URL and WALD_TOKEN are for the commands that are not the service. */
+        bool known = strncmp(*environment, "WALD_", 5) != 0 ||
+                     strncmp(*environment, "WALD_URL=", 9) == 0 ||
+                     strncmp(*environment, "WALD_TOKEN=", 11) == 0;
         for (unsigned i = 0; i < setting_count && !known; i++)
             known = value_of(&settings[i], *environment) != NULL;
         const char *name =

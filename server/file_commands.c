@@ -13,6 +13,7 @@ static const struct {
     {"dump", "DIR|LOG-DIR", "prints the frames and records in the files", command_dump},
     {"repair", "DIR|LOG-DIR", "makes damaged logs take appends again", command_repair},
     {"doctor", "[DIR]", "looks at kernel, limits and disk, with remedies", command_doctor},
+    {"token", "NAME RIGHTS LOGS", "makes a token for wald serve --tokens", command_token},
     {"crashtest", "DIR", "kills a writer again and again, on your disk", command_crashtest},
 };
 

@@ -15,6 +15,7 @@ int command_verify(int argc, const char *const *argv);
 int command_dump(int argc, const char *const *argv);
 int command_repair(int argc, const char *const *argv);
 int command_doctor(int argc, const char *const *argv);
+int command_token(int argc, const char *const *argv);
 int command_crashtest(int argc, const char *const *argv);
 
 #endif

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "api/auth.h"
 #include "api/mhd.h"
 #include "server/disk.h"
 #include "server/listen.h"
@@ -45,6 +46,7 @@ struct server {
     struct store *store;
     struct api *api;
     struct mhd *mhd;
+    struct auth *auth; /* until the API has it */
     int epoll_fd, signal_fd;
     bool stopping;
 
@@ -270,6 +272,16 @@ static int open_store(struct server *server, unsigned files)
     return rc < 0 ? fail("the disk backend", strerror(-rc)) : 0;
 }
 
+static int open_tokens(struct server *server)
+{
+    const char *path = server->config->tokens;
+    char reason[AUTH_REASON_BYTES], sentence[1024];
+    if (!path || auth_load(&server->auth, path, reason) == 0)
+        return 0;
+    snprintf(sentence, sizeof(sentence), "the file of tokens, %s: %s", path, reason);
+    return fail_with(sentence);
+}
+
 static int open_api(struct server *server)
 {
     const struct config *config = server->config;
@@ -294,11 +306,15 @@ static int open_api(struct server *server)
         .host_count = config->hosts.count,
         .origins = config->cors_origins.names,
         .origin_count = config->cors_origins.count,
+        .auth = server->auth,
+        .open = config->open,
         .any_host = !server->listener.is_loopback && config->hosts.count == 0,
         .tell = tell,
         .context = server,
     };
     int rc = api_new(&server->api, &api);
+    if (rc == 0)
+        server->auth = NULL;
     return rc < 0 ? fail("starting", strerror(-rc)) : 0;
 }
 
@@ -337,6 +353,7 @@ static int block_signals(struct server *server)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     /* A client that hangs up, and a limit of file size, are errors of a call and not the end. */
     signal(SIGPIPE, SIG_IGN);
@@ -360,6 +377,16 @@ static void warn_of_strangers(const struct config *config)
     }
 }
 
+static void warn_of_network(const struct config *config)
+{
+    if (!config->tokens)
+        warn("open_to_network", "anybody who reaches this address can read, append and delete; "
+                                "--tokens would ask them for tokens");
+    else
+        warn("plain_text", "whoever is on the way reads tokens and records that come to this "
+                           "address: put something that speaks TLS before it");
+}
+
 static int start(struct server *server)
 {
     /* First of all: what comes before is lost on the first process of a container. */
@@ -368,7 +395,8 @@ static int start(struct server *server)
     umask(077);
     warn_of_strangers(server->config);
     unsigned files = raise_file_limit();
-    if (share_files(server, files) || check_disk(server) || open_store(server, files))
+    if (open_tokens(server) || share_files(server, files) || check_disk(server) ||
+        open_store(server, files))
         return EXIT_FAILURE;
     warn_of_disk(server->config->data);
 
@@ -381,8 +409,7 @@ static int start(struct server *server)
         return EXIT_FAILURE;
 
     if (!server->listener.is_loopback)
-        warn("open_to_network", "anybody who reaches this address can read, append and delete: "
-                                "there is no authentication in this version");
+        warn_of_network(server->config);
     tell_ready(server);
     return 0;
 }
@@ -395,11 +422,41 @@ static void end_at_once(int signal)
     _exit(128 + signal);
 }
 
-static void begin_stop(struct server *server)
+/* What is wrong with a new file is told, and the old one goes on. */
+static void reload_tokens(struct server *server)
 {
-    struct signalfd_siginfo info = {0};
+    const char *path = server->config->tokens;
+    char reason[AUTH_REASON_BYTES];
+    struct auth *auth;
     struct log_line line;
-    if (read(server->signal_fd, &info, sizeof(info)) != sizeof(info) || server->stopping)
+    if (!path)
+        return;
+    if (auth_load(&auth, path, reason) == 0) {
+        log_begin(&line, "info", "tokens_read");
+        log_number(&line, "tokens", auth_count(auth));
+        api_set_auth(server->api, auth);
+    } else {
+        log_begin(&line, "error", "tokens_not_read");
+        log_quoted(&line, "reason", reason);
+        log_quoted(&line, "remedy", "the tokens of before go on; mend the file, and send SIGHUP");
+    }
+    log_text(&line, "file", path);
+    log_end(&line);
+}
+
+static void reload(struct server *server)
+{
+    struct log_line line;
+    log_begin(&line, "info", "reloading");
+    log_text(&line, "signal", "SIGHUP");
+    log_end(&line);
+    reload_tokens(server);
+}
+
+static void begin_stop(struct server *server, const struct signalfd_siginfo *info)
+{
+    struct log_line line;
+    if (server->stopping)
         return;
 
     /* From here on a signal does not wait for anybody. */
@@ -416,9 +473,20 @@ static void begin_stop(struct server *server)
     api_drain(server->api);
     mhd_quiesce(server->mhd);
     log_begin(&line, "info", "stopping");
-    log_text(&line, "signal", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+    log_text(&line, "signal", info->ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
     log_number(&line, "requests", api_in_progress(server->api));
     log_end(&line);
+}
+
+static void take_signals(struct server *server)
+{
+    struct signalfd_siginfo info = {0};
+    while (read(server->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_signo == SIGHUP)
+            reload(server);
+        else
+            begin_stop(server, &info);
+    }
 }
 
 static int milliseconds(uint64_t us)
@@ -434,7 +502,7 @@ static uint64_t turn(struct server *server, uint64_t wait_us)
     must(count >= 0 || errno == EINTR);
     for (int i = 0; i < count; i++) {
         if (events[i].data.fd == server->signal_fd)
-            begin_stop(server);
+            take_signals(server);
     }
     must(store_run(server->store, 0, 0) >= 0);
     tell_damage(server);
@@ -462,6 +530,7 @@ static int stop(struct server *server)
     int rc = 0;
     mhd_close(server->mhd);
     api_free(server->api);
+    auth_free(server->auth);
     if (server->listener.fd >= 0)
         close(server->listener.fd);
     if (server->store)

@@ -23,6 +23,7 @@
 #define AT(field) .offset = offsetof(struct config, field)
 #define TEXT(field, what) .type = SETTING_TEXT, AT(field), .values = (what)
 #define CHOICE(field, choices) .type = SETTING_CHOICE, AT(field), .values = (choices)
+#define SET(field, choices) .type = SETTING_SET, AT(field), .values = (choices)
 #define SWITCH(field) .type = SETTING_SWITCH, AT(field), .values = "on|off"
 #define COUNT(field, least, most)                                                                  \
     .type = SETTING_COUNT, AT(field), .values = "N", .min = (least), .max = (most)
@@ -52,6 +53,13 @@ const struct setting settings[] = {
          "https://app.example.com, or * for all of them, and then any page that its visitor "
          "opens can do whatever the visitor could; may be repeated, or hold several with commas "
          "between them"},
+    {"tokens", TEXT(tokens, "FILE"), .otherwise = "none: everybody may do everything",
+     .help = "the tokens that requests have to present, one a line, as wald token makes them; read "
+             "again on SIGHUP"},
+    {"open", SET(open, "health|metrics|stats|version|openapi|none"), .fallback = "health",
+     .help = "what is answered without a token, where there are tokens: a list with commas of "
+             "health (/livez, /readyz, /healthz), metrics, stats (of the whole service), version "
+             "and openapi; or none"},
     {"io", CHOICE(io, "auto|uring|posix"), .fallback = "auto",
      .help = "how to write: io_uring, plain system calls, or io_uring where it is allowed (auto). "
              "uring refuses to start where it cannot be had"},
@@ -275,6 +283,9 @@ void setting_describe(const struct setting *setting, char *text, size_t bytes)
                  "scheme, a host and perhaps a port, and no path, such as https://app.example.com",
                  CONFIG_NAMES_MAX);
         break;
+    case SETTING_SET:
+        snprintf(text, bytes, "none, or a list with commas of others of %s", setting->values);
+        break;
     case SETTING_CHOICE:
     case SETTING_SWITCH: snprintf(text, bytes, "one of %s", setting->values); break;
     case SETTING_COUNT: snprintf(text, bytes, "a number from %s to %s", min, max); break;
@@ -388,6 +399,31 @@ static bool parse_floor(const struct setting *setting, const char *text, struct 
     return percent >= 1 && percent <= 90;
 }
 
+/* The last choice stands alone: none. */
+static bool parse_set(const char *choices, const char *text, unsigned *ret_set)
+{
+    int none = find_choice(choices, "none");
+    *ret_set = 0;
+    if (find_choice(choices, text) == none)
+        return true;
+    for (;;) {
+        char word[32];
+        text += strspn(text, " ");
+        size_t bytes = strcspn(text, ", ");
+        const char *end = text + bytes + strspn(text + bytes, " ");
+        if (bytes >= sizeof(word) || (*end != '\0' && *end != ','))
+            return false;
+        *(char *)mempcpy(word, text, bytes) = '\0';
+        int choice = find_choice(choices, word);
+        if (choice < 0 || choice == none)
+            return false;
+        *ret_set |= 1u << choice;
+        if (*end == '\0')
+            return true;
+        text = end + 1;
+    }
+}
+
 bool setting_parse(const struct setting *setting, const char *text, struct config *config)
 {
     void *field = field_of(setting, config);
@@ -400,6 +436,7 @@ bool setting_parse(const struct setting *setting, const char *text, struct confi
         return *(const char **)field != NULL;
     case SETTING_NAMES: return parse_list(text, is_host, field, config);
     case SETTING_ORIGINS: return parse_list(text, is_origin, field, config);
+    case SETTING_SET: return parse_set(setting->values, text, field);
     case SETTING_CHOICE:
     case SETTING_SWITCH:
         choice = find_choice(setting->values, text);
@@ -435,6 +472,20 @@ static void print_choice(const char *choices, unsigned choice, FILE *out)
     fprintf(out, "%.*s", (int)strcspn(choices, "|"), choices);
 }
 
+static void print_set(const char *choices, unsigned set, FILE *out)
+{
+    const char *comma = "";
+    if (set == 0)
+        fputs("none", out);
+    for (unsigned i = 0; set >> i; i++) {
+        if (!(set >> i & 1))
+            continue;
+        fputs(comma, out);
+        print_choice(choices, i, out);
+        comma = ",";
+    }
+}
+
 bool setting_print(const struct setting *setting, const struct config *config, FILE *out)
 {
     const void *field = field_in(setting, config);
@@ -448,6 +499,7 @@ bool setting_print(const struct setting *setting, const struct config *config, F
         return text != NULL;
     case SETTING_NAMES:
     case SETTING_ORIGINS: return false;
+    case SETTING_SET: print_set(setting->values, *(const unsigned *)field, out); return true;
     case SETTING_CHOICE: print_choice(setting->values, *(const unsigned *)field, out); return true;
     case SETTING_SWITCH: fputs(*(const bool *)field ? "on" : "off", out); return true;
     case SETTING_FLOOR: return print_floor(setting, field, out);

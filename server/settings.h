@@ -17,6 +17,7 @@ enum setting_type {
     SETTING_NAMES,   /* struct config_names */
     SETTING_ORIGINS, /* the same */
     SETTING_CHOICE,  /* unsigned: which of the choices */
+    SETTING_SET,     /* unsigned: a bit for each of the choices; the last is none of them */
     SETTING_SWITCH,  /* bool */
     SETTING_COUNT,   /* uint64_t */
     SETTING_SIZE,    /* uint64_t, bytes */

@@ -13,7 +13,7 @@ import jsonschema
 from contract import METHODS, Contract, ContractError, load
 
 # The objects of OpenAPI 3.1.0 (https://spec.openapis.org/oas/v3.1.0, chapter 4.8), without the
-# parts that there is no use for here: variables, callbacks, links, security, encodings. A field
+# parts that there is no use for here: variables, callbacks, links, encodings. A field
 # that has to be there ends in "!". A value is a type, or the name of another object, alone or in a
 # list or a map.
 OBJECTS = {
@@ -22,6 +22,7 @@ OBJECTS = {
         "components": "components", "security": [dict], "tags": ["tag"],
         "externalDocs": "documents",
     },
+    "scheme": {"type!": str, "scheme!": str, "description!": str},
     "info": {
         "title!": str, "summary": str, "description": str, "termsOfService": str,
         "contact": dict, "license": "license", "version!": str,
@@ -55,6 +56,7 @@ OBJECTS = {
     "components": {
         "schemas": {"": "schema"}, "responses": {"": "response"}, "parameters": {"": "parameter"},
         "examples": {"": "example"}, "requestBodies": {"": "body"}, "headers": {"": "header"},
+        "securitySchemes": {"": "scheme"},
     },
     "schema": {},
 }  # fmt: skip
@@ -71,7 +73,7 @@ KEYWORDS = set(
 FORMATS = {"int64", "date-time"}
 
 # What any request can be answered with, whatever it asks for.
-ALWAYS = {"400", "403", "408", "414", "415", "421", "431", "503"}
+ALWAYS = {"400", "401", "403", "408", "414", "415", "421", "431", "503"}
 
 
 class Walk:
@@ -174,6 +176,8 @@ def check_references(contract, walk):
         folder = {"body": "requestBodies"}.get(kind, kind + "s")
         if not reference.startswith(f"#/components/{folder}/"):
             yield f"{place}: {reference} is not a {kind}"
+    for wanted in contract.document.get("security", []):
+        used |= {f"#/components/securitySchemes/{name}" for name in wanted}
     for folder, entries in contract.document.get("components", {}).items():
         for name in entries:
             if f"#/components/{folder}/{name}" not in used:

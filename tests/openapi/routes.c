@@ -33,6 +33,24 @@ static void print_headers(uint32_t heeds)
     }
 }
 
+static void print_access(const struct route *route)
+{
+    static const char *const rights[] = {
+        [ACCESS_LOG_READ] = "read",  [ACCESS_LOG_APPEND] = "append", [ACCESS_LOG_ADMIN] = "admin",
+        [ACCESS_NAMES] = "read-any", [ACCESS_ALL_LOGS] = "read-all", [ACCESS_TOKEN] = "token",
+    };
+    static const char *const opens[] = {"health", "metrics", "stats", "version", "openapi"};
+    must(route->access < ARRAY_SIZE(rights) && rights[route->access]);
+    printf("\"right\":\"%s\",\"open\":", rights[route->access]);
+    if (route->opened_by == 0)
+        printf("null");
+    for (unsigned i = 0; i < ARRAY_SIZE(opens); i++) {
+        if (route->opened_by & 1u << i)
+            printf("\"%s\"", opens[i]);
+    }
+    printf(",");
+}
+
 static void print_route(void *context, const struct route *route)
 {
     static const char *const methods[] = {
@@ -48,7 +66,9 @@ static void print_route(void *context, const struct route *route)
     printf("{\"path\":\"%s\",\"method\":\"%s\",\"body\":\"%s\",\"parameters\":[", route->path,
            methods[route->method], body);
     print_words(route->parameters);
-    printf("],\"headers\":[");
+    printf("],");
+    print_access(route);
+    printf("\"headers\":[");
     print_headers(route->heeds);
     printf("],\"ignores\":%s}\n", route->is_stream ? "true" : "false");
 }

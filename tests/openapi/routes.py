@@ -53,6 +53,9 @@ def compare_operation(contract, route, operation):
     yield from differ(f"{place}: parameter", set(route["parameters"]), query)
     if operation.get("x-ignores-other-parameters", False) != route["ignores"]:
         yield f"{place}: what it does with other parameters"
+    for name in "right", "open":
+        if operation.get(f"x-{name}") != route[name]:
+            yield f"{place}: x-{name} is {operation.get(f'x-{name}')}, wanted {route[name]}"
     headers = headers_of(contract, path, operation)
     yield from differ(f"{place}: header", set(route["headers"]), headers)
     body = contract.resolve(operation.get("requestBody", {}))
