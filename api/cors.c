@@ -18,7 +18,7 @@ static const char answer_headers[] =
     "Log-Committed-Offset, Log-Next-Offset, Log-Timestamp, Preference-Applied, Producer-Epoch, "
     "Producer-Expected-Seq, Producer-Received-Seq, Producer-Seq, Retry-After, Server-Timing, "
     "Stream-Closed, Stream-Cursor, Stream-Expires-At, Stream-Next-Offset, Stream-SSE-Data-Encoding, "
-    "Stream-TTL, Stream-Up-To-Date";
+    "Stream-TTL, Stream-Up-To-Date, WWW-Authenticate";
 
 bool cors_is_open(const struct gate_config *config)
 {
