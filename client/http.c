@@ -22,6 +22,7 @@
 struct http {
     CURL *curl;
     const char *url, *token;
+    const char *socket; /* NULL: the address in `url` counts */
     CURLcode code;
     char trouble[CURL_ERROR_SIZE];
     struct http_answer *answer; /* to the request under way */
@@ -86,6 +87,10 @@ struct http *http_open(const char *url, const char *token)
         return NULL;
     }
     http->url = url;
+    if (strncmp(url, "unix:", 5) == 0) {
+        http->socket = url + 5;
+        http->url = "http://localhost";
+    }
     http->token = token;
     return http;
 }
@@ -178,6 +183,8 @@ static CURLcode prepare(struct http *http, const struct http_request *request, c
     library.easy_reset(http->curl); /* which keeps the connection */
     SET(ERRORBUFFER, http->trouble);
     SET(URL, url);
+    if (http->socket)
+        SET(UNIX_SOCKET_PATH, http->socket);
     SET(PROTOCOLS_STR, "http,https");
     SET(USERAGENT, "wald");
     SET(NOSIGNAL, 1L);

@@ -67,8 +67,9 @@ static const struct option_row rows[] = {
      "forever; 0s: never. The default is 1m; forever for --follow; 0s for ls, stats and trim",
      OPTION_TIME, FOR_ALL, AT(retry_us)},
     {"url", 0, "URL",
-     "where the service is; without it WALD_URL of the environment, else " URL_DEFAULT, OPTION_TEXT,
-     FOR_ALL, AT(url)},
+     "where the service is, such as " URL_DEFAULT
+     " or unix:/run/wald/socket; without it WALD_URL of the environment, else " URL_DEFAULT,
+     OPTION_TEXT, FOR_ALL, AT(url)},
     {"token-file", 0, "FILE",
      "a file whose first line is the token to present; without it WALD_TOKEN of the environment, "
      "else none",

@@ -29,6 +29,7 @@ struct config {
     const char *file; /* NULL: none */
     const char *data; /* the data directory */
     const char *listen;
+    unsigned socket_mode; /* of a socket in the file system */
     struct config_names hosts;
     struct config_names cors_origins; /* of the pages that may call from a browser */
     unsigned io;                      /* enum store_io */

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -62,15 +61,16 @@ static void use_loopback(struct sockaddr *address)
         v6->sin6_addr = in6addr_loopback;
 }
 
-static int connect_to(struct exchange *exchange, const struct addrinfo *info)
+static int connect_to(struct exchange *exchange, struct listen_address *address)
 {
     int error = 0;
     socklen_t bytes = sizeof(error);
-    exchange->fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr *name = (struct sockaddr *)&address->name;
+    exchange->fd = socket(name->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (exchange->fd < 0)
         return -errno;
-    use_loopback(info->ai_addr);
-    if (connect(exchange->fd, info->ai_addr, info->ai_addrlen) == 0)
+    use_loopback(name);
+    if (connect(exchange->fd, name, address->bytes) == 0)
         return 0;
     if (errno != EINPROGRESS)
         return -errno;
@@ -111,9 +111,9 @@ static int receive_answer(struct exchange *exchange)
     return 0;
 }
 
-static int ask(struct exchange *exchange, const struct addrinfo *info, const char *path)
+static int ask(struct exchange *exchange, struct listen_address *address, const char *path)
 {
-    int rc = connect_to(exchange, info);
+    int rc = connect_to(exchange, address);
     if (rc == 0)
         rc = send_request(exchange, path);
     return rc == 0 ? receive_answer(exchange) : rc;
@@ -167,15 +167,14 @@ int healthcheck_run(const struct config *config, FILE *out)
 {
     struct exchange exchange = {.fd = -1, .until_ms = now_ms() + TIMEOUT_MS};
     const char *path = config->live ? "/livez" : "/readyz";
-    struct addrinfo *info;
+    struct listen_address address;
     const char *reason;
 
-    if (listen_resolve(config->listen, &info, &reason) < 0) {
+    if (listen_resolve(config->listen, &address, &reason) < 0) {
         fprintf(out, "%s: %s\n", config->listen, reason);
         return EXIT_FAILURE;
     }
-    int rc = ask(&exchange, info, path);
-    freeaddrinfo(info);
+    int rc = ask(&exchange, &address, path);
     if (exchange.fd >= 0)
         close(exchange.fd);
     return tell(out, config, path, rc, &exchange);

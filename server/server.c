@@ -401,7 +401,8 @@ static int start(struct server *server)
     warn_of_disk(server->config->data);
 
     const char *reason;
-    if (listen_open(&server->listener, server->config->listen, &reason) < 0)
+    if (listen_open(&server->listener, server->config->listen, (mode_t)server->config->socket_mode,
+                    &reason) < 0)
         return fail(server->config->listen, reason);
     if (open_api(server) || open_front(server) || watch(server, mhd_poll_fd(server->mhd)) ||
         watch(server, mhd_parking_fd(server->mhd)) ||
@@ -531,8 +532,7 @@ static int stop(struct server *server)
     mhd_close(server->mhd);
     api_free(server->api);
     auth_free(server->auth);
-    if (server->listener.fd >= 0)
-        close(server->listener.fd);
+    listen_close(&server->listener);
     if (server->store)
         rc = store_close(server->store, UINT64_MAX);
     if (server->epoll_fd >= 0)

@@ -23,6 +23,7 @@
 #define AT(field) .offset = offsetof(struct config, field)
 #define TEXT(field, what) .type = SETTING_TEXT, AT(field), .values = (what)
 #define CHOICE(field, choices) .type = SETTING_CHOICE, AT(field), .values = (choices)
+#define MODE(field) .type = SETTING_MODE, AT(field), .values = "MODE"
 #define SET(field, choices) .type = SETTING_SET, AT(field), .values = (choices)
 #define SWITCH(field) .type = SETTING_SWITCH, AT(field), .values = "on|off"
 #define COUNT(field, least, most)                                                                  \
@@ -41,7 +42,9 @@ const struct setting settings[] = {
      .help = "where the logs are; made if missing. One process at a time owns it"},
     {"listen", TEXT(listen, "ADDRESS:PORT"), .fallback = "127.0.0.1:8080",
      .help = "where to listen; [::1]:8080 for IPv6. Port 0 takes a free one, and the line with "
-             "event=ready tells which"},
+             "event=ready tells which. unix:PATH is a socket in the file system"},
+    {"socket-mode", MODE(socket_mode), .fallback = "660",
+     .help = "who may connect to a socket in the file system: its permissions, in octal"},
     {"host", .type = SETTING_NAMES, AT(hosts), .values = "NAME",
      .otherwise = "loopback names on a loopback address, else any name",
      .help = "a name to answer to in Host, beside those of the loopback; may be repeated, or hold "
@@ -286,6 +289,9 @@ void setting_describe(const struct setting *setting, char *text, size_t bytes)
     case SETTING_SET:
         snprintf(text, bytes, "none, or a list with commas of others of %s", setting->values);
         break;
+    case SETTING_MODE:
+        snprintf(text, bytes, "permissions in three octal digits, such as 660");
+        break;
     case SETTING_CHOICE:
     case SETTING_SWITCH: snprintf(text, bytes, "one of %s", setting->values); break;
     case SETTING_COUNT: snprintf(text, bytes, "a number from %s to %s", min, max); break;
@@ -436,6 +442,9 @@ bool setting_parse(const struct setting *setting, const char *text, struct confi
         return *(const char **)field != NULL;
     case SETTING_NAMES: return parse_list(text, is_host, field, config);
     case SETTING_ORIGINS: return parse_list(text, is_origin, field, config);
+    case SETTING_MODE:
+        *(unsigned *)field = (unsigned)strtoul(text, NULL, 8);
+        return strlen(text) == 3 && strspn(text, "01234567") == 3;
     case SETTING_SET: return parse_set(setting->values, text, field);
     case SETTING_CHOICE:
     case SETTING_SWITCH:
@@ -499,6 +508,7 @@ bool setting_print(const struct setting *setting, const struct config *config, F
         return text != NULL;
     case SETTING_NAMES:
     case SETTING_ORIGINS: return false;
+    case SETTING_MODE: fprintf(out, "%03o", *(const unsigned *)field); return true;
     case SETTING_SET: print_set(setting->values, *(const unsigned *)field, out); return true;
     case SETTING_CHOICE: print_choice(setting->values, *(const unsigned *)field, out); return true;
     case SETTING_SWITCH: fputs(*(const bool *)field ? "on" : "off", out); return true;

@@ -19,6 +19,7 @@ enum setting_type {
     SETTING_CHOICE,  /* unsigned: which of the choices */
     SETTING_SET,     /* unsigned: a bit for each of the choices; the last is none of them */
     SETTING_SWITCH,  /* bool */
+    SETTING_MODE,    /* unsigned: permissions, in octal */
     SETTING_COUNT,   /* uint64_t */
     SETTING_SIZE,    /* uint64_t, bytes */
     SETTING_TIME,    /* uint64_t, microseconds */

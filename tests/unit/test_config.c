@@ -130,6 +130,7 @@ static void every_setting_can_be_set_from_each_source(void **state)
         [SETTING_NAMES] = "a.example, b.example",
         [SETTING_ORIGINS] = "https://a.example, http://[::1]:3000, capacitor://localhost, *",
         [SETTING_SET] = "metrics, health",
+        [SETTING_MODE] = "600",
         [SETTING_SWITCH] = "off",
         [SETTING_COUNT] = "77",
         [SETTING_FLOOR] = "7%",
