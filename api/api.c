@@ -10,9 +10,11 @@
 #include <string.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "api/cors.h"
 #include "api/errors.h"
+#include "api/limits.h"
 #include "api/parse.h"
 #include "api/request.h"
 #include "wal/base.h"
@@ -143,8 +145,17 @@ int api_new(struct api **ret_api, const struct api_config *config)
         .origin_count = config->origin_count,
         .header_bytes_max = config->header_bytes_max,
     };
-    api->auth = config->auth;
+    rc = clients_init(&api->clients, &(struct client_limits){config->client_connections_max,
+                                                             config->client_requests_per_second,
+                                                             config->client_bytes_per_second});
+    if (rc < 0) {
+        close(api->follow.epoll_fd);
+        free(api->counters.routes);
+        free(api);
+        return rc;
+    }
     life_init(api);
+    api->auth = config->auth;
     api->begun_us = api_now_us();
     api->started_us = process_started_us();
     *ret_api = api;
@@ -159,6 +170,7 @@ void api_free(struct api *api)
     must(api_in_progress(api) == 0 && api->watch.count == 0);
     life_done(api);
     auth_free(api->auth);
+    clients_done(&api->clients);
     free(api->counters.routes);
     free(api);
 }
@@ -473,6 +485,8 @@ void request_close(struct request *request)
     request_end_making(request);
     if (request->other)
         store_put(request->api->config.store, TAKE(request->other));
+    clients_put(&request->api->clients, TAKE(request->client));
+    clients_put(&request->api->clients, TAKE(request->payer));
     count_answer(&request->api->counters, request);
     response_clear(&request->response);
     free(TAKE(request->kept_head));
@@ -487,6 +501,8 @@ enum begin request_begin(struct request *request, const struct http_head *head, 
 
     target_parse(raw, &request->target);
     bool fine = find_route(request);
+    if (!limits_admit(request))
+        fine = false;
     if (fine && request->route->changes)
         fine = check_change(request);
     if (fine)

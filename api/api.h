@@ -73,6 +73,10 @@ struct api_config {
     struct auth *auth;
     unsigned open;
 
+    /* What one client may have; 0: no limit. See api/clients.h. */
+    uint32_t client_connections_max;
+    uint64_t client_requests_per_second, client_bytes_per_second;
+
     void (*tell)(void *context, const struct api_event *event);
     void *context;
 };

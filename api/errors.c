@@ -110,6 +110,7 @@ static const struct {
                        "to. Trim it, let it retain less, or raise its quota: PATCH /logs/{log}."},
     [PROBLEM_TOO_MANY_HEADERS] = {431, "too-many-headers",
                                   "The request has too many headers, or too long ones", NULL},
+    [PROBLEM_TOO_MANY_REQUESTS] = {429, "too-many-requests", "This client asks for too much", NULL},
     [PROBLEM_OUTCOME_UNKNOWN] = {500, "outcome-unknown", "The disk failed while this was written",
                                  "Whether the record is durable cannot be told: it may appear, "
                                  "whole, once the log is opened again. Sending it again may store "

@@ -95,6 +95,7 @@ static bool make_room(struct exchange *exchange, size_t bytes)
 
 bool exchange_take_body(struct exchange *exchange, const char *data, size_t bytes)
 {
+    request_count_bytes(&exchange->request, bytes);
     if (exchange->stage == STAGE_BODY && !make_room(exchange, bytes)) {
         exchange->stage = STAGE_SWALLOW;
         exchange_drop_body(exchange);

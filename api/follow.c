@@ -46,6 +46,7 @@ struct outgoing {
 struct follower {
     struct list_node node; /* in the one ring that it is in */
     struct auth_identity who;
+    struct client *client; /* whose connection it is; NULL: nobody's */
     struct api *api;
     struct audience *audience;
     struct outgoing *pending; /* what did not go out at once, with its text; NULL: nothing */
@@ -122,6 +123,7 @@ static void free_follower(struct follower *follower)
     free_pending(follower);
     deadline_clear(&api->follow.deadlines, &follower->quiet);
     deadline_clear(&api->follow.deadlines, &follower->life);
+    api_disconnect(api, follower->client);
     list_remove(&follower->node);
     free(follower);
     api->follow.count--;
@@ -714,6 +716,8 @@ void follow_start(struct request *request, int fd, struct text *head, bool plain
         .data.ptr = follower,
     };
     deadlines_look(&follow->deadlines, api_now_us(), follow->wait_us); /* before any is set */
+    follower->client = request->client;
+    clients_share(follower->client);
     follower->fd = fd;
     follower->plain = plain;
     if (!is_stream(follower) && !follower->head_only)

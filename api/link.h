@@ -11,6 +11,7 @@
 
 struct MHD_Connection;
 struct api;
+struct client;
 struct exchange;
 struct mhd;
 
@@ -21,6 +22,7 @@ struct link {
     int fd;                    /* the library's */
     struct exchange *exchange; /* the one under way, if there is one */
     struct deadline deadline;
+    struct client *client;      /* whose it is; NULL: nobody's in particular */
     bool is_over;               /* it has been told so, and nothing it sent is acted on any more */
     bool goes_on;               /* only the library is done with it: it has been parked */
     struct exchange *returning; /* it was parked, and the head will be read a second time */

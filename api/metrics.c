@@ -297,6 +297,9 @@ static void add_http(struct text *text, const struct snapshot *snapshot)
               counters->connections_parked);
     add_counter(text, "wald_http_connections_total", "Connections taken.",
                 counters->connections_total);
+    add_counter(text, "wald_http_connections_refused_total",
+                "Connections closed at once, since their address had enough of them.",
+                counters->connections_refused);
     add_gauge(text, "wald_followers", "Streams of events open.", snapshot->followers);
     add_counter(text, "wald_followers_total", "Streams of events begun.",
                 snapshot->followers_total);

@@ -319,6 +319,7 @@ static void *target_seen(void *argument, const char *target, struct MHD_Connecti
     if (kept > 0)
         memcpy(exchange->target, target, kept);
     exchange->target[kept] = '\0';
+    exchange->request.client = clients_hold(link->client);
     request_open(&exchange->request, mhd->api, &transport);
     return exchange;
 }
@@ -344,6 +345,14 @@ static void count_places(struct mhd *mhd)
     api_count_parked(mhd->api, mhd->parking.count);
 }
 
+/* Of the other side; NULL: it has none that is known. */
+static const struct sockaddr *address_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    return info ? info->client_addr : NULL;
+}
+
 static void connected(struct mhd *mhd, struct MHD_Connection *connection, void **context)
 {
     mhd->open++;
@@ -357,8 +366,12 @@ static void connected(struct mhd *mhd, struct MHD_Connection *connection, void *
     }
     api_count_connection(mhd->api, true);
     struct link *link = calloc(1, sizeof(*link));
-    if (link && wire_open(descriptor_of(connection)) < 0)
+    if (link && !api_connect(mhd->api, address_of(connection), &link->client))
         free(TAKE(link));
+    if (link && wire_open(descriptor_of(connection)) < 0) {
+        api_disconnect(mhd->api, link->client);
+        free(TAKE(link));
+    }
     if (!link) { /* seen as an end by the library when it first looks at the connection */
         shutdown(descriptor_of(connection), SHUT_RDWR);
         return;
@@ -392,8 +405,11 @@ static void connection_changed(void *argument, struct MHD_Connection *connection
     if (link && link->returning)
         exchange_close(link->returning);
     wire_close(descriptor_of(connection));
-    if (link)
+    if (link) {
         deadline_clear(&mhd->deadlines, &link->deadline);
+        if (!link->goes_on)
+            api_disconnect(mhd->api, link->client);
+    }
     free(link);
 }
 
@@ -490,6 +506,7 @@ static enum MHD_Result answer(struct exchange *exchange)
     }
     wire_hide_end(exchange->link->fd, false);
     exchange_count_answer(exchange);
+    request_count_bytes(&exchange->request, response->body_bytes);
     exchange->mhd->answers_begun++;
     deadline_set(&exchange->mhd->deadlines, &exchange->link->deadline, DEADLINE_ANSWER);
     if (is_short(exchange)) {
@@ -599,6 +616,7 @@ static void drop_returning(struct mhd *mhd, struct exchange *exchange, int libra
 {
     wire_close(library_fd);
     free(TAKE(mhd->returned));
+    api_disconnect(mhd->api, exchange->request.client);
     exchange_close(exchange);
     api_count_connection(mhd->api, false);
 }
@@ -612,7 +630,7 @@ static void give_back(struct mhd *mhd, struct exchange *exchange)
     exchange->is_parked = false;
     mhd->suspended--;
     if (link)
-        *link = (struct link){.mhd = mhd, .api = mhd->api, .returning = exchange};
+        *link = (struct link){.mhd = mhd, .api = mhd->api, .returning = exchange, .client = exchange->request.client};
     mhd->returned = link;
     int library_fd = park_reopen(&exchange->parked);
     if (link && library_fd >= 0 &&

@@ -9,6 +9,7 @@
 #include "api/api.h"
 #include "api/append.h"
 #include "api/auth.h"
+#include "api/clients.h"
 #include "api/errors.h"
 #include "api/follow.h"
 #include "api/gate.h"
@@ -82,6 +83,8 @@ struct request {
     /* Set by request_open(). */
     struct api *api;
     const struct request_transport *transport;
+    struct client *client; /* held: whose connection it comes by; NULL: nobody's in particular */
+    struct client *payer;  /* held: who is charged for it, if it is another, by a token; or NULL */
 
     /* Set by request_begin(). Strings point into the raw target or into the head. */
     const struct route *route;
@@ -136,7 +139,7 @@ struct request {
     struct store_waiter probe; /* of a question after readiness */
 };
 
-/* The request is all zero. */
+/* The request is all zero but for `client`. */
 void request_open(struct request *request, struct api *api,
                   const struct request_transport *transport);
 
@@ -163,6 +166,15 @@ bool request_keep_head(struct request *request);
 /* It is there again, but for the target, which the request has kept: nothing is judged anew. False:
  * it is not the same. */
 bool request_read_again(struct request *request, const struct http_head *head);
+
+/* So much of a body has been received or is about to be sent: what a client may have of that in a
+ * second is limited. */
+void request_count_bytes(struct request *request, uint64_t bytes);
+
+/* A connection from this address (NULL: it has none). False: it has enough of them. What
+ * *ret_client is then, api_disconnect() has to be given. */
+bool api_connect(struct api *api, const struct sockaddr *address, struct client **ret_client);
+void api_disconnect(struct api *api, struct client *client);
 
 /* The body is longer than body_bytes_max. */
 void request_refuse_size(struct request *request);
@@ -210,6 +222,7 @@ struct api {
     struct api_config config;
     struct gate_config gate;
     struct auth *auth; /* NULL: everybody may do everything */
+    struct clients clients;
     bool draining;
     uint64_t begun_us;
     uint64_t started_us; /* of the process, since 1970 */

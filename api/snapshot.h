@@ -31,6 +31,7 @@ struct api_counters {
     uint64_t connections;        /* open now */
     uint64_t connections_parked; /* of those, they wait for a log to grow, outside the library */
     uint64_t connections_total;
+    uint64_t connections_refused;     /* beyond what one address may have */
     uint64_t problems[PROBLEM_COUNT]; /* answers that were problem documents, by kind */
     struct route_answers *routes;     /* the last: what has no route */
     size_t route_count;

@@ -42,6 +42,7 @@ struct config {
     uint64_t record_bytes_max, batch_bytes_max, header_bytes_max;
     uint64_t connections_max; /* 0: as many as the limit of open files leaves room for */
     uint64_t followers_max;   /* likewise */
+    uint64_t client_connections_max, client_requests_per_second, client_bytes_per_second;
     uint64_t header_timeout_us, body_timeout_us, answer_timeout_us, idle_timeout_us;
     uint64_t long_poll_timeout_us, shutdown_timeout_us;
     uint64_t heartbeat_us, stream_life_us;

@@ -92,6 +92,16 @@ const struct setting settings[] = {
      .otherwise = "a fifth of the open files that are allowed",
      .help = "streams of events at a time, which are no connections in the sense above; further "
              "ones are refused with 503"},
+    {"client-connections-max", COUNT(client_connections_max, 0, 1000000), .fallback = "0",
+     .help = "connections at a time from one address (of IPv6: one network of 64 bits), with "
+             "streams of events; further ones are closed at once. 0: no limit but the others"},
+    {"client-requests-per-second", COUNT(client_requests_per_second, 0, 1000000), .fallback = "0",
+     .help = "requests of one token, or of one address without a token; further ones are refused "
+             "with 429 and Retry-After, but for those after health. 0: no limit"},
+    {"client-bytes-per-second", SIZE(client_bytes_per_second, 0, TIB), .fallback = "0KiB",
+     .help = "bytes of bodies, of requests and answers together, of one token, or of one address "
+             "without a token; who has had more gets 429 until they are paid for. Streams of "
+             "events do not count. 0: no limit"},
     {"header-timeout", TIME(header_timeout_us, 100 * MS, HOUR), .fallback = "10s",
      .help = "the head of a request has to be complete so long after the connection was made, or "
              "after its first line; then 408, and the connection is closed"},

@@ -73,7 +73,7 @@ KEYWORDS = set(
 FORMATS = {"int64", "date-time"}
 
 # What any request can be answered with, whatever it asks for.
-ALWAYS = {"400", "401", "403", "408", "414", "415", "421", "431", "503"}
+ALWAYS = {"400", "401", "403", "408", "414", "415", "421", "429", "431", "503"}
 
 
 class Walk:
