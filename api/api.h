@@ -105,6 +105,10 @@ uint64_t api_appends_waiting(const struct api *api);
 /* Microseconds of the monotonic clock, which the store goes by too. Any thread. */
 uint64_t api_now_us(void);
 
+/* What whoever speaks TLS for the service has counted so far: handshakes that were done, those that
+ * failed, and connections that were refused before them. */
+void api_count_tls(struct api *api, uint64_t handshakes, uint64_t failed, uint64_t refused);
+
 /* A connection was opened, or has been closed; so many of those that are open are parked. */
 void api_count_connection(struct api *api, bool opened);
 void api_count_parked(struct api *api, unsigned parked);

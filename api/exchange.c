@@ -1,9 +1,13 @@
 #include "api/exchange.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/errors.h"
+#include "api/head.h"
+#include "api/wire.h"
 #include "wal/base.h"
 
 /* What is cleared for a new request: the target behind it is written anyway. */
@@ -131,6 +135,30 @@ void exchange_count_answer(struct exchange *exchange)
     }
     exchange->answer_bytes = response->body_bytes;
     all->answer_bytes += response->body_bytes;
+}
+
+bool exchange_give_away(struct exchange *exchange, int fd)
+{
+    CLEANUP(text_done) struct text head = {0};
+    struct request *request = &exchange->request;
+    int own_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    head_begin(&head, request->response.status, "OK");
+    head_each(request, true, head_add, &head);
+    if (!exchange->is_old)
+        head_add(&head, "Transfer-Encoding", "chunked");
+    text_add(&head, "\r\n", 2);
+    if (own_fd < 0 || head.failed) {
+        if (own_fd >= 0)
+            close(own_fd);
+        follow_drop(request);
+        response_clear(&request->response);
+        response_problem(&request->response,
+                         head.failed ? PROBLEM_NO_MEMORY : PROBLEM_TOO_MANY_FILES, NULL);
+        return false;
+    }
+    wire_give_away(fd);
+    follow_start(request, own_fd, &head, exchange->is_old);
+    return true;
 }
 
 /* ---- beginning and end ---- */

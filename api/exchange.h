@@ -88,6 +88,12 @@ void exchange_drop_body(struct exchange *exchange);
  * refused for want of memory, which changes it. */
 void exchange_count_answer(struct exchange *exchange);
 
+/* The answer is a stream of events, which goes on by a descriptor of its own. The library has nothing
+ * unsent then, and knows no other way to let go of a connection than to close it: so it closes `fd`,
+ * which is its own. What it has read behind this request is not acted on any more, as Connection: close
+ * says. False: the response says why not. */
+bool exchange_give_away(struct exchange *exchange, int fd);
+
 /* ---- queues ---- */
 
 struct queue {

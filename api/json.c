@@ -603,6 +603,8 @@ static void add_requests(struct text *text, const struct snapshot *snapshot)
     add_number(text, "connections_parked", counters->connections_parked);
     add_number(text, "connections_total", counters->connections_total);
     add_number(text, "connections_refused", counters->connections_refused);
+    add_number(text, "tls_handshakes", counters->tls_handshakes);
+    add_number(text, "tls_handshakes_failed", counters->tls_handshakes_failed);
     add_number(text, "followers", snapshot->followers);
     add_number(text, "followers_total", snapshot->followers_total);
     add_number(text, "appends_waiting", snapshot->appends_waiting);

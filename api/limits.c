@@ -13,6 +13,15 @@ bool api_connect(struct api *api, const struct sockaddr *address, struct client 
     return fine;
 }
 
+void api_count_tls(struct api *api, uint64_t handshakes, uint64_t failed, uint64_t refused)
+{
+    struct api_counters *counters = &api->counters;
+    counters->tls_handshakes = handshakes;
+    counters->tls_handshakes_failed = failed;
+    counters->connections_refused += refused - counters->tls_refused;
+    counters->tls_refused = refused;
+}
+
 void api_disconnect(struct api *api, struct client *client)
 {
     clients_disconnect(&api->clients, client);

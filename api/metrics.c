@@ -300,6 +300,11 @@ static void add_http(struct text *text, const struct snapshot *snapshot)
     add_counter(text, "wald_http_connections_refused_total",
                 "Connections closed at once, since their address had enough of them.",
                 counters->connections_refused);
+    add_counter(text, "wald_tls_handshakes_total", "Handshakes of TLS that were done.",
+                counters->tls_handshakes);
+    add_counter(text, "wald_tls_handshakes_failed_total",
+                "Handshakes of TLS that failed, or were not done in time.",
+                counters->tls_handshakes_failed);
     add_gauge(text, "wald_followers", "Streams of events open.", snapshot->followers);
     add_counter(text, "wald_followers_total", "Streams of events begun.",
                 snapshot->followers_total);

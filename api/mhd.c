@@ -91,6 +91,7 @@ struct mhd {
     unsigned left_behind; /* requests without a connection, but for those that are parked */
     unsigned answers_begun, answers_sent; /* in this round of the library */
     bool quiesced;
+    const struct sockaddr *arriving; /* whose connection is being adopted */
     bool vacancy; /* a connection has been closed: the library looks for another when it is run */
 
     struct deadlines deadlines;
@@ -346,8 +347,10 @@ static void count_places(struct mhd *mhd)
 }
 
 /* Of the other side; NULL: it has none that is known. */
-static const struct sockaddr *address_of(struct MHD_Connection *connection)
+static const struct sockaddr *address_of(const struct mhd *mhd, struct MHD_Connection *connection)
 {
+    if (mhd->arriving)
+        return mhd->arriving;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     return info ? info->client_addr : NULL;
@@ -366,7 +369,7 @@ static void connected(struct mhd *mhd, struct MHD_Connection *connection, void *
     }
     api_count_connection(mhd->api, true);
     struct link *link = calloc(1, sizeof(*link));
-    if (link && !api_connect(mhd->api, address_of(connection), &link->client))
+    if (link && !api_connect(mhd->api, address_of(mhd, connection), &link->client))
         free(TAKE(link));
     if (link && wire_open(descriptor_of(connection)) < 0) {
         api_disconnect(mhd->api, link->client);
@@ -435,34 +438,6 @@ static bool add_header(void *out, const char *name, const char *value)
     return MHD_add_response_header(out, name, value) == MHD_YES;
 }
 
-/* The answer is a stream of events. The library has nothing unsent of its own now, and knows no other
- * way to let go of a connection than to close it: so it closes one of two descriptors. What it has
- * read behind this request is not acted on any more, as Connection: close says. */
-static bool give_away(struct exchange *exchange)
-{
-    CLEANUP(text_done) struct text head = {0};
-    struct request *request = &exchange->request;
-    int fd = exchange->link->fd;
-    int own_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    head_begin(&head, request->response.status, "OK");
-    each_header(exchange, head_add, &head);
-    if (!exchange->is_old)
-        head_add(&head, "Transfer-Encoding", "chunked");
-    text_add(&head, "\r\n", 2);
-    if (own_fd < 0 || head.failed) {
-        if (own_fd >= 0)
-            close(own_fd);
-        follow_drop(request);
-        response_clear(&request->response);
-        response_problem(&request->response,
-                         head.failed ? PROBLEM_NO_MEMORY : PROBLEM_TOO_MANY_FILES, NULL);
-        return false;
-    }
-    wire_give_away(fd);
-    follow_start(request, own_fd, &head, exchange->is_old);
-    return true;
-}
-
 /* ---- short answers ----
  *
  * The library makes a response out of some thirty pieces of memory, which is an eighth of the CPU time of
@@ -500,7 +475,7 @@ static enum MHD_Result answer_short(struct exchange *exchange)
 static enum MHD_Result answer(struct exchange *exchange)
 {
     struct response *response = &exchange->request.response;
-    if (exchange->request.follower && give_away(exchange)) {
+    if (exchange->request.follower && exchange_give_away(exchange, exchange->link->fd)) {
         exchange->stage = STAGE_ANSWERED;
         return MHD_NO;
     }
@@ -630,7 +605,8 @@ static void give_back(struct mhd *mhd, struct exchange *exchange)
     exchange->is_parked = false;
     mhd->suspended--;
     if (link)
-        *link = (struct link){.mhd = mhd, .api = mhd->api, .returning = exchange, .client = exchange->request.client};
+        *link = (struct link){
+            .mhd = mhd, .api = mhd->api, .returning = exchange, .client = exchange->request.client};
     mhd->returned = link;
     int library_fd = park_reopen(&exchange->parked);
     if (link && library_fd >= 0 &&
@@ -769,14 +745,18 @@ static size_t connection_bytes(const struct mhd *mhd, const struct mhd_config *c
 
 static struct MHD_Daemon *start_daemon(struct mhd *mhd, const struct mhd_config *config)
 {
+    bool listens = config->listen_fd >= 0;
+    struct MHD_OptionItem own[] = {{MHD_OPTION_LISTEN_SOCKET, config->listen_fd, NULL},
+                                   {MHD_OPTION_END, 0, NULL}};
     MHD_set_panic_func(panic, NULL);
     return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, serve, mhd,
-        MHD_OPTION_LISTEN_SOCKET, config->listen_fd, MHD_OPTION_URI_LOG_CALLBACK, target_seen, mhd,
-        MHD_OPTION_NOTIFY_COMPLETED, finished, NULL, MHD_OPTION_NOTIFY_CONNECTION,
-        connection_changed, mhd, MHD_OPTION_UNESCAPE_CALLBACK, leave_as_is, NULL, STRICTNESS, 1,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, connection_bytes(mhd, config),
-        MHD_OPTION_CONNECTION_LIMIT, config->connections_max, MHD_OPTION_END);
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (listens ? 0 : MHD_USE_NO_LISTEN_SOCKET), 0,
+        NULL, NULL, serve, mhd, MHD_OPTION_ARRAY, listens ? own : own + 1,
+        MHD_OPTION_URI_LOG_CALLBACK, target_seen, mhd, MHD_OPTION_NOTIFY_COMPLETED, finished, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, connection_changed, mhd, MHD_OPTION_UNESCAPE_CALLBACK,
+        leave_as_is, NULL, STRICTNESS, 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        connection_bytes(mhd, config), MHD_OPTION_CONNECTION_LIMIT, config->connections_max,
+        MHD_OPTION_END);
 }
 
 int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *api)
@@ -818,6 +798,20 @@ int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *
     mhd->poll_fd = info->epoll_fd;
     *ret_mhd = mhd;
     return 0;
+}
+
+bool mhd_has_room(const struct mhd *mhd)
+{
+    return !mhd->quiesced && !wire_is_full;
+}
+
+/* The library is told that it is no socket of a network, and does without the options of one. */
+void mhd_adopt(struct mhd *mhd, int fd, const struct sockaddr *client)
+{
+    const struct sockaddr here = {.sa_family = AF_UNIX};
+    mhd->arriving = client;
+    (void)MHD_add_connection(mhd->daemon, fd, &here, sizeof(here.sa_family));
+    mhd->arriving = NULL;
 }
 
 int mhd_poll_fd(const struct mhd *mhd)

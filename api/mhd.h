@@ -5,14 +5,18 @@
 #ifndef API_MHD_H
 #define API_MHD_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "api/api.h"
 
 struct mhd;
 
 struct mhd_config {
-    int listen_fd;            /* listening, non-blocking; to be left to this struct from now on */
+    /* Listening, non-blocking; to be left to this struct from now on. -1: none, and connections come
+     * by mhd_adopt(). */
+    int listen_fd;
     unsigned connections_max; /* not 0; further ones wait in the backlog until one is closed */
     uint32_t header_bytes_max;
     uint64_t body_bytes_total; /* of all bodies at a time, but for 16 KiB each; beyond it 503 */
@@ -27,6 +31,11 @@ struct mhd_config {
 
 /* Errors, after which the process can only end: -ENOMEM; -errno of making an epoll; -EIO: libmicrohttpd does not start. */
 int mhd_open(struct mhd **ret_mhd, const struct mhd_config *config, struct api *api);
+
+/* A connection that was made elsewhere: a stream socket of this machine, which is closed in any case, by
+ * a client of this address. Only while there is room. */
+bool mhd_has_room(const struct mhd *mhd);
+void mhd_adopt(struct mhd *mhd, int fd, const struct sockaddr *client);
 
 /* The descriptor that polls readable when mhd_run() has work. */
 int mhd_poll_fd(const struct mhd *mhd);

@@ -31,7 +31,9 @@ struct api_counters {
     uint64_t connections;        /* open now */
     uint64_t connections_parked; /* of those, they wait for a log to grow, outside the library */
     uint64_t connections_total;
-    uint64_t connections_refused;     /* beyond what one address may have */
+    uint64_t connections_refused; /* beyond what one address may have */
+    uint64_t tls_handshakes, tls_handshakes_failed;
+    uint64_t tls_refused;             /* of connections_refused, before a handshake */
     uint64_t problems[PROBLEM_COUNT]; /* answers that were problem documents, by kind */
     struct route_answers *routes;     /* the last: what has no route */
     size_t route_count;

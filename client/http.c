@@ -21,7 +21,7 @@
 
 struct http {
     CURL *curl;
-    const char *url, *token;
+    const char *url, *token, *ca_file;
     const char *socket; /* NULL: the address in `url` counts */
     CURLcode code;
     char trouble[CURL_ERROR_SIZE];
@@ -70,7 +70,7 @@ static bool load_library(void)
 }
 #undef FIND
 
-struct http *http_open(const char *url, const char *token)
+struct http *http_open(const char *url, const char *token, const char *ca_file)
 {
     if (!load_library()) {
         complain("libcurl, which this command talks to the service with, cannot be loaded: %s. "
@@ -92,6 +92,7 @@ struct http *http_open(const char *url, const char *token)
         http->url = "http://localhost";
     }
     http->token = token;
+    http->ca_file = ca_file;
     return http;
 }
 
@@ -196,6 +197,8 @@ static CURLcode prepare(struct http *http, const struct http_request *request, c
         SET(HTTPAUTH, CURLAUTH_BEARER);
         SET(XOAUTH2_BEARER, http->token);
     }
+    if (http->ca_file)
+        SET(CAINFO, http->ca_file);
     SET(HEADERFUNCTION, take_header);
     SET(HEADERDATA, http);
     SET(WRITEFUNCTION, take_body);
@@ -259,6 +262,11 @@ bool http_nobody_is_there(const struct http *http)
 {
     return http->code == CURLE_COULDNT_CONNECT || http->code == CURLE_COULDNT_RESOLVE_HOST ||
            http->code == CURLE_COULDNT_RESOLVE_PROXY;
+}
+
+bool http_is_distrusted(const struct http *http)
+{
+    return http->code == CURLE_PEER_FAILED_VERIFICATION || http->code == CURLE_SSL_CACERT_BADFILE;
 }
 
 bool http_url_is_wrong(const struct http *http)

@@ -29,10 +29,11 @@ struct http_answer {
 
 struct http;
 
-/* `url` is the address of the service, without a slash at its end, and has to stay, as has `token`,
- * which every request presents; NULL: none. NULL: no memory,
- * or the library cannot be loaded, which has been said then. Not for several threads. */
-struct http *http_open(const char *url, const char *token);
+/* `url` is the address of the service, without a slash at its end, and has to stay, as have `token`,
+ * which every request presents (NULL: none), and `ca_file`, of those whose word for a certificate counts
+ * (NULL: those of the system). NULL: no memory, or the library cannot be loaded, which has been said
+ * then. Not for several threads. */
+struct http *http_open(const char *url, const char *token, const char *ca_file);
 void http_close(struct http *http); /* or NULL */
 
 /* Sends the request and receives the answer, which replaces what was in *answer; its body is to be
@@ -46,6 +47,10 @@ const char *http_trouble(const struct http *http);
 
 /* The last exchange failed since no connection could be made. */
 bool http_nobody_is_there(const struct http *http);
+
+/* The last exchange failed before anything was sent: the certificate of the service is not believed, or
+ * there are none to believe. */
+bool http_is_distrusted(const struct http *http);
 
 /* The last exchange failed before anything was sent: an address that is none. */
 bool http_url_is_wrong(const struct http *http);

@@ -70,6 +70,10 @@ static const struct option_row rows[] = {
      "where the service is, such as " URL_DEFAULT
      " or unix:/run/wald/socket; without it WALD_URL of the environment, else " URL_DEFAULT,
      OPTION_TEXT, FOR_ALL, AT(url)},
+    {"ca-file", 0, "FILE",
+     "whom to believe of a service with https: certificates in PEM; without it WALD_CA_FILE of the "
+     "environment, else those that the system knows",
+     OPTION_TEXT, FOR_ALL, AT(ca_file)},
     {"token-file", 0, "FILE",
      "a file whose first line is the token to present; without it WALD_TOKEN of the environment, "
      "else none",
@@ -189,6 +193,12 @@ static const struct option_row *find_row(enum command_bit command, int code)
     return NULL;
 }
 
+static const char *ca_file_default(void)
+{
+    const char *file = getenv("WALD_CA_FILE");
+    return file && *file ? file : NULL;
+}
+
 static const char *url_default(void)
 {
     const char *url = getenv("WALD_URL");
@@ -202,6 +212,7 @@ int options_read(struct options *ret_options, enum command_bit command, int argc
     int code;
     *ret_options = (struct options){
         .url = url_default(),
+        .ca_file = ca_file_default(),
         .retry_us = OPTION_UNSET,
         .last = OPTION_UNSET,
         .limit = OPTION_UNSET,

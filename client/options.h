@@ -26,7 +26,7 @@ enum command_bit {
 enum separator { SEPARATE_NEWLINE, SEPARATE_NUL, SEPARATE_NONE, SEPARATE_LENGTH };
 
 struct options {
-    const char *url, *token_file, *producer, *offset, *at;
+    const char *url, *token_file, *ca_file, *producer, *offset, *at;
     uint64_t retry_us;                  /* OPTION_UNSET, OPTION_FOREVER */
     uint64_t last, limit, before, keep; /* OPTION_UNSET: not given */
     uint64_t separator;                 /* enum separator */

@@ -74,7 +74,7 @@ int service_open(struct service *ret_service, const struct options *options)
         return complain_memory();
     int status = find_token(options, &ret_service->token);
     if (status == 0) {
-        ret_service->http = http_open(ret_service->url, ret_service->token);
+        ret_service->http = http_open(ret_service->url, ret_service->token, options->ca_file);
         status = ret_service->http ? 0 : EXIT_SYSTEM;
     }
     if (status != 0)
@@ -103,6 +103,13 @@ static int give_up_connection(const struct service *service, const struct ask *a
         complain("\"%s\" is no address of a service: %s. It is to look like http://127.0.0.1:8080.",
                  service->url, trouble);
         return EXIT_USAGE;
+    }
+    if (http_is_distrusted(service->http)) {
+        complain(
+            "Whether the service at %s is the one it claims to be cannot be told: %s. --ca-file "
+            "or WALD_CA_FILE names the certificate to believe.",
+            service->url, trouble);
+        return EXIT_UNREACHABLE;
     }
     if (!service->answered && http_nobody_is_there(service->http))
         complain("The service at %s cannot be reached: %s. Is it running? --url or WALD_URL says "
@@ -204,7 +211,8 @@ void service_tell(const struct service *service, int rc, const struct http_answe
 static bool is_worth_waiting(const struct service *service)
 {
     bool was_there = service->answered || !http_nobody_is_there(service->http);
-    return (was_there || service->patient) && !http_url_is_wrong(service->http);
+    return (was_there || service->patient) && !http_url_is_wrong(service->http) &&
+           !http_is_distrusted(service->http);
 }
 
 /* Of a record that is damaged, another attempt will say the same. */

@@ -165,10 +165,11 @@ static void note_strangers(struct config *config, const char *const *environment
 {
     struct config_names *strangers = &config->strangers;
     for (; *environment && strangers->count < CONFIG_NAMES_MAX; environment++) {
-        /* WALD_URL and WALD_TOKEN are for the commands that are not the service. */
+        /* WALD_URL, WALD_TOKEN and WALD_CA_FILE are for the commands that are not the service. */
         bool known = strncmp(*environment, "WALD_", 5) != 0 ||
                      strncmp(*environment, "WALD_URL=", 9) == 0 ||
-                     strncmp(*environment, "WALD_TOKEN=", 11) == 0;
+                     strncmp(*environment, "WALD_TOKEN=", 11) == 0 ||
+                     strncmp(*environment, "WALD_CA_FILE=", 13) == 0;
         for (unsigned i = 0; i < setting_count && !known; i++)
             known = value_of(&settings[i], *environment) != NULL;
         const char *name =

@@ -36,9 +36,10 @@ struct config {
     unsigned direct;                  /* enum store_direct */
     unsigned log_format;              /* enum log_format */
     bool allow_volatile, auto_create, pack;
-    const char *tokens; /* a file; NULL: everybody may do everything */
-    unsigned open;      /* a set of enum api_open */
-    bool live;          /* a healthcheck asks no more than whether the service is alive */
+    const char *tokens;             /* a file; NULL: everybody may do everything */
+    const char *tls_cert, *tls_key; /* files; NULL: no TLS */
+    unsigned open;                  /* a set of enum api_open */
+    bool live; /* a healthcheck asks no more than whether the service is alive */
     uint64_t record_bytes_max, batch_bytes_max, header_bytes_max;
     uint64_t connections_max; /* 0: as many as the limit of open files leaves room for */
     uint64_t followers_max;   /* likewise */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "server/listen.h"
+#include "server/tls.h"
 #include "wal/base.h"
 
 #define TIMEOUT_MS INT64_C(2000)
@@ -22,6 +23,7 @@
 
 struct exchange {
     int fd;
+    struct tls_session *session; /* NULL: no TLS */
     int64_t until_ms;
     char answer[ANSWER_BYTES_MAX];
     size_t bytes;
@@ -80,15 +82,49 @@ static int connect_to(struct exchange *exchange, struct listen_address *address)
     return rc < 0 ? rc : -error;
 }
 
+/* It is the service of this machine that is asked, and nothing secret is told: so its certificate may
+ * be for any name. */
+static int begin_tls(struct exchange *exchange)
+{
+    int rc;
+    exchange->session = tls_open_client(exchange->fd);
+    if (!exchange->session)
+        return -ENOMEM;
+    while ((rc = tls_handshake(exchange->session)) == -EAGAIN) {
+        rc = wait_for(exchange, tls_wants_to_send(exchange->session) ? POLLOUT : POLLIN);
+        if (rc < 0)
+            break;
+    }
+    return rc;
+}
+
+/* As recv(). */
+static ssize_t receive(const struct exchange *exchange, char *bytes, size_t count)
+{
+    if (!exchange->session)
+        return recv(exchange->fd, bytes, count, 0);
+    char record[TLS_RECORD_BYTES];
+    ssize_t got = tls_receive(exchange->session, record, sizeof(record));
+    if (got < 0) {
+        errno = (int)-got;
+        return -1;
+    }
+    if ((size_t)got > count)
+        got = (ssize_t)count;
+    memcpy(bytes, record, (size_t)got);
+    return got;
+}
+
 static int send_request(const struct exchange *exchange, const char *path)
 {
     char request[128];
     /* A name that every service answers to, whatever --host says. */
     int bytes = snprintf(request, sizeof(request),
                          "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
-    ssize_t sent = send(exchange->fd, request, (size_t)bytes, MSG_NOSIGNAL);
+    ssize_t sent = exchange->session ? tls_send(exchange->session, request, (size_t)bytes)
+                                     : send(exchange->fd, request, (size_t)bytes, MSG_NOSIGNAL);
     if (sent < 0)
-        return -errno;
+        return exchange->session ? (int)sent : -errno;
     return sent == bytes ? 0 : -EIO; /* an empty buffer takes so little whole */
 }
 
@@ -99,8 +135,8 @@ static int receive_answer(struct exchange *exchange)
         int rc = wait_for(exchange, POLLIN);
         if (rc < 0)
             return rc;
-        ssize_t got = recv(exchange->fd, exchange->answer + exchange->bytes,
-                           sizeof(exchange->answer) - 1 - exchange->bytes, 0);
+        ssize_t got = receive(exchange, exchange->answer + exchange->bytes,
+                              sizeof(exchange->answer) - 1 - exchange->bytes);
         if (got == 0)
             break;
         if (got < 0 && errno != EAGAIN && errno != EINTR)
@@ -111,9 +147,12 @@ static int receive_answer(struct exchange *exchange)
     return 0;
 }
 
-static int ask(struct exchange *exchange, struct listen_address *address, const char *path)
+static int ask(struct exchange *exchange, struct listen_address *address, bool is_tls,
+               const char *path)
 {
     int rc = connect_to(exchange, address);
+    if (rc == 0 && is_tls)
+        rc = begin_tls(exchange);
     if (rc == 0)
         rc = send_request(exchange, path);
     return rc == 0 ? receive_answer(exchange) : rc;
@@ -174,7 +213,8 @@ int healthcheck_run(const struct config *config, FILE *out)
         fprintf(out, "%s: %s\n", config->listen, reason);
         return EXIT_FAILURE;
     }
-    int rc = ask(&exchange, &address, path);
+    int rc = ask(&exchange, &address, config->tls_cert != NULL, path);
+    tls_close(exchange.session);
     if (exchange.fd >= 0)
         close(exchange.fd);
     return tell(out, config, path, rc, &exchange);

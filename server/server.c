@@ -25,6 +25,7 @@
 #include "api/auth.h"
 #include "api/mhd.h"
 #include "server/disk.h"
+#include "server/front.h"
 #include "server/listen.h"
 #include "server/log.h"
 #include "server/remedy.h"
@@ -46,7 +47,9 @@ struct server {
     struct store *store;
     struct api *api;
     struct mhd *mhd;
-    struct auth *auth; /* until the API has it */
+    struct tls_identity *identity; /* NULL: no TLS */
+    struct front *front;           /* likewise */
+    struct auth *auth;             /* until the API has it */
     int epoll_fd, signal_fd;
     bool stopping;
 
@@ -138,6 +141,8 @@ static void tell_ready(const struct server *server)
     store_stats(server->store, &stats);
     log_begin(&line, "info", "ready");
     log_text(&line, "listen", server->listener.address);
+    if (server->front)
+        log_text(&line, "tls", "on");
     log_text(&line, "backend", stats.backend);
     log_quoted(&line, "reason", stats.reason);
     log_text(&line, "data", server->config->data);
@@ -197,16 +202,27 @@ static unsigned clients_max(const struct server *server)
     return server->connections_max + server->followers_max;
 }
 
+/* With TLS, the socket of the client, and a pair to get at the plain bytes. */
+static unsigned files_per_client(const struct server *server)
+{
+    return server->identity ? 3 : 1;
+}
+
+static uint64_t client_files(const struct server *server)
+{
+    return (uint64_t)clients_max(server) * files_per_client(server);
+}
+
 /* Connections, followers, and files that logs write to share the limit of open files. */
 static int share_files(struct server *server, unsigned files)
 {
     uint64_t connections = server->config->connections_max;
     uint64_t followers = server->config->followers_max;
+    uint64_t share = files / 5 / files_per_client(server);
     char what[128];
-    server->connections_max =
-        connections ? (unsigned)connections : (unsigned)max_u64(files / 5, 16);
-    server->followers_max = followers ? (unsigned)followers : (unsigned)max_u64(files / 5, 16);
-    if (files >= clients_max(server) + 2 * FILES_KEPT || (!connections && !followers))
+    server->connections_max = connections ? (unsigned)connections : (unsigned)max_u64(share, 16);
+    server->followers_max = followers ? (unsigned)followers : (unsigned)max_u64(share, 16);
+    if (files >= client_files(server) + 2 * FILES_KEPT || (!connections && !followers))
         return 0;
     snprintf(what, sizeof(what),
              "connections-max is %u, followers-max is %u, and %u files may be "
@@ -260,9 +276,9 @@ static int open_store(struct server *server, unsigned files)
                                        .quota_records = config->quota_records};
     store.scrub_bytes_per_s = config->scrub_bytes_per_s;
     store.scrub_interval_us = config->scrub_interval_us;
-    if (files > clients_max(server) + FILES_KEPT)
+    if (files > client_files(server) + FILES_KEPT)
         store.write_handles_max =
-            (unsigned)min_u64(store.write_handles_max, files - clients_max(server) - FILES_KEPT);
+            (unsigned)min_u64(store.write_handles_max, files - client_files(server) - FILES_KEPT);
 
     int rc = store_open(&server->store, config->data, &store, reason);
     if (rc < 0)
@@ -280,6 +296,18 @@ static int open_tokens(struct server *server)
         return 0;
     snprintf(sentence, sizeof(sentence), "the file of tokens, %s: %s", path, reason);
     return fail_with(sentence);
+}
+
+static int open_certificate(struct server *server)
+{
+    const struct config *config = server->config;
+    char reason[TLS_REASON_BYTES];
+    if (!config->tls_cert != !config->tls_key)
+        return fail_with("tls-cert and tls-key go together: the certificate and its key");
+    if (!config->tls_cert ||
+        tls_identity_load(&server->identity, config->tls_cert, config->tls_key, reason) == 0)
+        return 0;
+    return fail_with(reason);
 }
 
 static int open_api(struct server *server)
@@ -341,6 +369,25 @@ static int open_front(struct server *server)
                   : 0;
 }
 
+/* Followers are connections to it like any others. */
+static int open_tls(struct server *server)
+{
+    const struct config *config = server->config;
+    const struct front_config front = {
+        .listen_fd = server->listener.fd,
+        .connections_max = clients_max(server),
+        .per_address_max = (unsigned)config->client_connections_max,
+        .handshake_us = config->header_timeout_us,
+        .taking_us = config->answer_timeout_us,
+        .first = server->identity,
+    };
+    if (!server->identity)
+        return 0;
+    server->listener.fd = -1;
+    int rc = front_open(&server->front, &front);
+    return rc < 0 ? fail("TLS", strerror(-rc)) : 0;
+}
+
 static int watch(struct server *server, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
@@ -385,9 +432,9 @@ static void warn_of_network(const struct config *config)
     if (!config->tokens)
         warn("open_to_network", "anybody who reaches this address can read, append and delete; "
                                 "--tokens would ask them for tokens");
-    else
+    else if (!config->tls_cert)
         warn("plain_text", "whoever is on the way reads tokens and records that come to this "
-                           "address: put something that speaks TLS before it");
+                           "address: use --tls-cert, or put something that speaks TLS before it");
 }
 
 static int start(struct server *server)
@@ -398,8 +445,8 @@ static int start(struct server *server)
     umask(077);
     warn_of_strangers(server->config);
     unsigned files = raise_file_limit();
-    if (open_tokens(server) || share_files(server, files) || check_disk(server) ||
-        open_store(server, files))
+    if (open_tokens(server) || open_certificate(server) || share_files(server, files) ||
+        check_disk(server) || open_store(server, files))
         return EXIT_FAILURE;
     warn_of_disk(server->config->data);
 
@@ -407,11 +454,13 @@ static int start(struct server *server)
     if (listen_open(&server->listener, server->config->listen, (mode_t)server->config->socket_mode,
                     &reason) < 0)
         return fail(server->config->listen, reason);
-    if (open_api(server) || open_front(server) || watch(server, mhd_poll_fd(server->mhd)) ||
-        watch(server, mhd_parking_fd(server->mhd)) ||
+    if (open_api(server) || open_tls(server) || open_front(server) ||
+        watch(server, mhd_poll_fd(server->mhd)) || watch(server, mhd_parking_fd(server->mhd)) ||
         watch(server, store_poll_fd(server->store, 0)) || watch(server, api_poll_fd(server->api)))
         return EXIT_FAILURE;
 
+    if (server->front && watch(server, front_poll_fd(server->front)))
+        return EXIT_FAILURE;
     if (!server->listener.is_loopback)
         warn_of_network(server->config);
     tell_ready(server);
@@ -448,6 +497,30 @@ static void reload_tokens(struct server *server)
     log_end(&line);
 }
 
+static void reload_certificate(struct server *server)
+{
+    const struct config *config = server->config;
+    char reason[TLS_REASON_BYTES];
+    struct tls_identity *identity;
+    struct log_line line;
+    if (!server->front)
+        return;
+    if (tls_identity_load(&identity, config->tls_cert, config->tls_key, reason) == 0) {
+        front_set_identity(server->front, identity);
+        tls_identity_put(server->identity);
+        server->identity = identity;
+        log_begin(&line, "info", "certificate_read");
+        log_number(&line, "expires", (uint64_t)tls_identity_expires(identity));
+    } else {
+        log_begin(&line, "error", "certificate_not_read");
+        log_quoted(&line, "reason", reason);
+        log_quoted(&line, "remedy",
+                   "the certificate of before goes on; mend the files, and send SIGHUP");
+    }
+    log_text(&line, "file", config->tls_cert);
+    log_end(&line);
+}
+
 static void reload(struct server *server)
 {
     struct log_line line;
@@ -455,6 +528,7 @@ static void reload(struct server *server)
     log_text(&line, "signal", "SIGHUP");
     log_end(&line);
     reload_tokens(server);
+    reload_certificate(server);
 }
 
 static void begin_stop(struct server *server, const struct signalfd_siginfo *info)
@@ -476,6 +550,8 @@ static void begin_stop(struct server *server, const struct signalfd_siginfo *inf
     server->stopping = true;
     api_drain(server->api);
     mhd_quiesce(server->mhd);
+    if (server->front)
+        front_quiesce(server->front);
     log_begin(&line, "info", "stopping");
     log_text(&line, "signal", info->ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
     log_number(&line, "requests", api_in_progress(server->api));
@@ -498,6 +574,28 @@ static int milliseconds(uint64_t us)
     return us >= (uint64_t)60 * 1000 * 1000 ? 60 * 1000 : (int)((us + 999) / 1000);
 }
 
+/* Whether there were any. What there is no room for waits until a connection is closed, as it would in
+ * the backlog. */
+static bool take_arrivals(struct server *server)
+{
+    struct front_arrival arrival;
+    bool any = false;
+    while (server->front && mhd_has_room(server->mhd) && front_take(server->front, &arrival)) {
+        mhd_adopt(server->mhd, arrival.fd, (const struct sockaddr *)&arrival.address);
+        any = true;
+    }
+    return any;
+}
+
+static void count_handshakes(struct server *server)
+{
+    struct front_stats stats;
+    if (!server->front)
+        return;
+    front_stats(server->front, &stats);
+    api_count_tls(server->api, stats.handshakes, stats.handshakes_failed, stats.refused);
+}
+
 /* One turn; sleeps at most wait_us. Returns how long the next one may sleep. */
 static uint64_t turn(struct server *server, uint64_t wait_us)
 {
@@ -507,10 +605,16 @@ static uint64_t turn(struct server *server, uint64_t wait_us)
     for (int i = 0; i < count; i++) {
         if (events[i].data.fd == server->signal_fd)
             take_signals(server);
+        else if (server->front && events[i].data.fd == front_poll_fd(server->front))
+            front_heard(server->front);
     }
     must(store_run(server->store, 0, 0) >= 0);
     tell_damage(server);
+    (void)take_arrivals(server);
+    count_handshakes(server);
     uint64_t next_us = mhd_run(server->mhd);
+    if (take_arrivals(server)) /* there is room for them since it has run */
+        next_us = 0;
     return min_u64(next_us, store_run_delay_us(server->store, 0));
 }
 
@@ -533,6 +637,8 @@ static int stop(struct server *server)
 {
     int rc = 0;
     mhd_close(server->mhd);
+    front_close(server->front, server->config->shutdown_timeout_us);
+    tls_identity_put(server->identity);
     api_free(server->api);
     auth_free(server->auth);
     listen_close(&server->listener);

@@ -63,6 +63,12 @@ const struct setting settings[] = {
      .help = "what is answered without a token, where there are tokens: a list with commas of "
              "health (/livez, /readyz, /healthz), metrics, stats (of the whole service), version "
              "and openapi; or none"},
+    {"tls-cert", TEXT(tls_cert, "FILE"), .otherwise = "none: no TLS",
+     .help = "the certificate to speak TLS with, in PEM, with what leads to its root behind it; "
+             "TLS 1.2 and 1.3. Read again on SIGHUP, with its key: new connections get the new "
+             "one, and the others go on"},
+    {"tls-key", TEXT(tls_key, "FILE"), .otherwise = "none: no TLS",
+     .help = "its key, in PEM, without a password"},
     {"io", CHOICE(io, "auto|uring|posix"), .fallback = "auto",
      .help = "how to write: io_uring, plain system calls, or io_uring where it is allowed (auto). "
              "uring refuses to start where it cannot be had"},

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import socket
+import ssl
 import time
 
 # Long enough for the slowest build on a busy machine; shorter than the service's own patience with
@@ -11,14 +12,27 @@ import time
 PATIENCE_S = 30
 
 
+# The certificate of the service, if it speaks TLS.
+CERTIFICATE = os.environ.get("WIRE_CERTIFICATE")
+
 # Where tests/openapi/exchanges.py finds what it holds against openapi.yaml.
 EXCHANGES = os.environ.get("EXCHANGES")
 numbers = itertools.count()
 
 
+def connect(port):
+    """A socket, with TLS on it if that is what the service speaks."""
+    plain = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if not CERTIFICATE:
+        return plain
+    context = ssl.create_default_context(cafile=CERTIFICATE)
+    return context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=True)
+
+
 def record(sent, received):
     """A request and its answer, byte for byte."""
-    folder = f"{EXCHANGES}/wire.{next(numbers)}"
+    folder = f"{EXCHANGES}/wire.{os.getpid()}.{next(numbers)}"
     os.mkdir(folder)
     for name, data in ("request", sent), ("response", received):
         with open(f"{folder}/{name}", "wb") as file:
@@ -53,8 +67,7 @@ class Connection:
 
     def __init__(self, port):
         self.sent = b"" if EXCHANGES else None
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = connect(port)
         self.stream = self.socket.makefile("rb")
 
     def __enter__(self):
@@ -73,7 +86,7 @@ class Connection:
                 self.sent += piece
             try:
                 self.socket.sendall(piece)
-            except (BrokenPipeError, ConnectionResetError):
+            except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
                 return
 
     def end(self, after_s=0.02):
@@ -81,7 +94,11 @@ class Connection:
         noticed by the library only when its patience ends, so it comes a little later."""
         time.sleep(after_s)
         try:
-            self.socket.shutdown(socket.SHUT_WR)
+            if CERTIFICATE:  # Python would leave TLS, and read what is behind it
+                with socket.socket(fileno=os.dup(self.socket.fileno())) as plain:
+                    plain.shutdown(socket.SHUT_WR)
+            else:
+                self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass
 
@@ -108,7 +125,7 @@ class Connection:
             return answer
         except TimeoutError as error:
             raise Stuck() from error
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLEOFError):
             return None
 
 
