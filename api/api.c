@@ -113,6 +113,7 @@ static int counters_init(struct api_counters *counters)
     for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
         counters->routes[i].method = gate_method_name(routes[i].method);
         counters->routes[i].path = routes[i].path;
+        must(routes[i].access != ACCESS_NONE);
     }
     counters->routes[ARRAY_SIZE(routes)].method = counters->routes[ARRAY_SIZE(routes)].path =
         "other";

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -159,7 +160,7 @@ static int clear_path(const struct listen_address *address)
     close(fd);
     if (!is_stale)
         return -EADDRINUSE;
-    return unlink(path_of(address)) < 0 ? -errno : 0;
+    return unlinkat(AT_FDCWD, path_of(address), 0) < 0 ? -errno : 0;
 }
 
 /* Until its mode is set it is for its owner alone: the umask says so. */
@@ -174,7 +175,7 @@ static int open_path(struct listener *listener, const struct listen_address *add
     umask(before);
     if (fd < 0)
         return fd;
-    if (chmod(path_of(address), mode) < 0 || lstat(path_of(address), &status) < 0) {
+    if (fchmodat(AT_FDCWD, path_of(address), mode, 0) < 0 || lstat(path_of(address), &status) < 0) {
         rc = -errno;
         close(fd);
         return rc;
@@ -214,6 +215,6 @@ void listen_close(struct listener *listener)
     listener->fd = -1;
     if (listener->path[0] && lstat(listener->path, &status) == 0 &&
         status.st_dev == listener->device && status.st_ino == listener->inode)
-        (void)unlink(listener->path);
+        (void)unlinkat(AT_FDCWD, listener->path, 0);
     listener->path[0] = '\0';
 }
