@@ -34,6 +34,7 @@ static int read_token_file(const char *path, char **ret_token)
     if (file)
         fclose(file);
     if (bytes < 0) {
+        free(TAKE(*ret_token)); /* nothing is in what was allocated */
         complain("%s, the file of the token: %s.", path,
                  file ? "there is no line in it" : strerror(error));
         return EXIT_USAGE;
