@@ -24,6 +24,7 @@ ROWS = {
     "listLogs": (200, "/logs"),
     "describeLog": (200, "/logs/orders"),
     "createLog": (200, "/logs/orders"),
+    "changeLog": (200, "/logs/orders", b"{}"),
     "append": (200, "/logs/orders", b"x"),
     "deleteLog": (204, "/logs/orders"),
     "getOffsets": (200, "/logs/orders/offsets"),
