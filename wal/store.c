@@ -303,7 +303,7 @@ static int start_threads(struct store *store, char *ret_reason)
     for (unsigned i = 0; store->config.worker && i < WORKERS && rc == 0; i++) {
         if (lanes[i] == LANE_PACK && !store->config.pack)
             continue;
-        struct worker *worker = &store->workers[i];
+        struct worker *worker = &store->workers[store->worker_count];
         worker->store = store;
         worker->lane = lanes[i];
         rc = -pthread_create(&worker->thread, NULL, store_worker, worker);
