@@ -439,10 +439,10 @@ static int take_frame(struct wal_cursor *cursor, struct wal_entry *entry, const 
     }
     if (rc == 0 && frame.base_offset + frame.record_count > cursor->offset)
         rc = load_frame(cursor, cursor->position, &frame, ret_body);
-    if (rc == -EBADMSG) {
-        *ret_body = NULL;
+    if (rc < 0)
+        *ret_body = NULL; /* what did not check out is not to be walked, whatever comes next */
+    if (rc == -EBADMSG)
         return skip_damage(cursor, entry);
-    }
     if (rc < 0)
         return rc;
     note_in_index(cursor, &frame);

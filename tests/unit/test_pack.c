@@ -228,6 +228,66 @@ static void a_reader_reads_through_the_swap(void **state)
     expect_numbers(f, f->wal, 0, count, 100);
 }
 
+/* Frames of two blocks, of few records and of many small ones, and one of a single record. */
+enum { WIDE = 60, NARROW = 180, WIDE_BYTES = 100, NARROW_BYTES = 20 };
+
+static uint64_t commit_three_frames(struct fixture *f, uint64_t first)
+{
+    uint8_t data[WIDE * WIDE_BYTES];
+    for (unsigned i = 0; i < 3; i++) {
+        const size_t count = i == 0 ? WIDE : i == 1 ? NARROW : 1;
+        const size_t size = i == 0 ? WIDE_BYTES : NARROW_BYTES;
+        struct wal_record records[NARROW];
+        struct wal_token token;
+        for (size_t j = 0; j < count; j++) {
+            record_fill(data + j * size, size, first + j);
+            records[j] = (struct wal_record){.data = data + j * size, .size = size};
+        }
+        assert_int_equal(wal_append(f->wal, records, count, NULL, NULL, &token), 0);
+        assert_int_equal(wait_for(f->wal, token), 0);
+        first += count;
+    }
+    return first;
+}
+
+/* A frame that does not check out in the old file is looked up anew in the other one; nothing of what
+ * was read before is taken for it. */
+static void a_frame_gone_bad_in_the_old_file_is_looked_up_anew(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    const uint64_t far = 400 << 10; /* further than a reader reads ahead */
+    uint8_t garbage[64];
+    uint64_t count = 0;
+    f->config.pack = true;
+    f->config.log.segment_bytes = 1 << 20;
+    fixture_begin(f);
+    while (count < 40 * (WIDE + NARROW + 1))
+        count = commit_three_frames(f, count);
+    int old = open(fixture_segment(f, FIXTURE_LOG, 0), O_WRONLY);
+    assert_true(old >= 0);
+    struct wal_cursor *cursor = fixture_cursor(f, f->wal, 0);
+    struct wal_entry entry;
+    assert_int_equal(wal_cursor_next(cursor, &entry), 0);
+    while (stats_of(f->wal).segments < 2)
+        count = commit_three_frames(f, count);
+    await_packing(f);
+    assert_int_equal(totals_of(f).packs, 1);
+    /* In the last record of each frame of many. */
+    memset(garbage, 0x5a, sizeof(garbage));
+    for (uint64_t at = 4ull * WAL_BLOCK_BYTES; at < 1 << 20; at += 5ull * WAL_BLOCK_BYTES) {
+        uint64_t end = at + FRAME_HEADER_BYTES + NARROW * item_bytes(0, NARROW_BYTES);
+        if (at > far)
+            assert_int_equal(pwrite(old, garbage, sizeof(garbage), (off_t)(end - 64)), 64);
+    }
+    close(old);
+    for (uint64_t i = 1; i < count; i++) {
+        assert_int_equal(wal_cursor_next(cursor, &entry), 0);
+        assert_int_equal(entry.offset, i);
+        assert_true(record_is(entry.data, entry.size, i));
+    }
+    assert_int_equal(wal_cursor_next(cursor, &entry), -ENODATA);
+}
+
 /* Readers at full speed while segments seal and are packed. */
 static void reading_beside_packing_is_never_wrong(void **state)
 {
@@ -483,6 +543,7 @@ int main(void)
         ON_SIM(a_small_record_costs_little),
         ON(uring, a_small_record_costs_little),
         ON_ALL(a_reader_reads_through_the_swap),
+        ON(driven, a_frame_gone_bad_in_the_old_file_is_looked_up_anew),
         ON_ALL(reading_beside_packing_is_never_wrong),
         ON_ALL(trimmed_segments_go_packed_or_not),
         ON_ALL(closing_and_deleting_do_not_wait_for_it),
