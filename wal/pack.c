@@ -169,8 +169,8 @@ static int write_packed(struct pack *pack, int dir)
     pack->file.from_name = name;
     rc = pack_file_write(&pack->file, PACKED_SEGMENT_NAME);
     pack->file.from_name = NULL;
-    /* Not worth it after all: attributes, or state. */
-    if (rc == 0 && !is_worth_it(pack->from_bytes, pack->file.file_bytes))
+    /* Not worth it after all: attributes, state, or what does not fit well into the frames. */
+    if (rc == -EFBIG || (rc == 0 && !is_worth_it(pack->from_bytes, pack->file.file_bytes)))
         rc = -ECANCELED;
     return rc;
 }

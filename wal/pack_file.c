@@ -193,6 +193,8 @@ static int write_frame(struct writer *writer)
     struct frame_header *header = &writer->header;
     if (header->body_bytes == 0 && !(header->flags & FRAME_STATE))
         return 0;
+    if (writer->position + frame_bytes(header->body_bytes) > writer->file->seal.original_end)
+        return -EFBIG; /* records of which two do not fit a frame, where many shared one */
     header->frame_no = header->durable_frame = writer->frame_no++;
     header->position = writer->position;
     header->prev_crc = writer->crc;
@@ -355,11 +357,8 @@ static int write_header(struct pack_file *file, struct writer *writer)
     seal->crc = writer->crc;
     if (DEFECT(PACK_WRONG_SEAL))
         seal->original_crc = writer->crc;
-    int rc = -EFBIG; /* many states in one frame each could do that */
-    if (seal->end <= seal->original_end) {
-        segment_header_encode(&file->header, block);
-        rc = writer_write(writer, block, WAL_BLOCK_BYTES, 0);
-    }
+    segment_header_encode(&file->header, block);
+    int rc = writer_write(writer, block, WAL_BLOCK_BYTES, 0);
     buffer_put(file->pool, block, capacity);
     return rc;
 }

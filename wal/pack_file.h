@@ -35,7 +35,8 @@ struct pack_file {
 /*
  * Makes the file `name`, synced and read back; frame_index_done() on the index in any case.
  * Errors: -EBADMSG: the sealed segment is not as it was written; -EPROTO: the new file is not as it
- * has to be; what pace() returned; others from the disk. The file may be there all the same.
+ * has to be; -EFBIG: it would be longer than the sealed one; what pace() returned; others from the
+ * disk. The file may be there all the same.
  */
 int pack_file_write(struct pack_file *file, const char *name);
 

@@ -495,6 +495,28 @@ static void a_packed_segment_without_successor_is_damage(void **state)
     assert_true(token.begin >= committed);
 }
 
+/* Records of which but one fits a packed frame, where many shared a frame: no file comes of it that is
+ * smaller, and that is no failure. */
+static void a_segment_that_would_grow_is_no_failure(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    static uint8_t data[17000];
+    struct wal_record records[30];
+    f->config.pack = true;
+    f->config.log.segment_bytes = 1 << 20;
+    fixture_begin(f);
+    for (unsigned i = 0; i < 30; i++)
+        records[i] = (struct wal_record){.data = data, .size = sizeof(data)};
+    for (unsigned i = 0; i < 12; i++) {
+        struct wal_token token;
+        assert_int_equal(wal_append(f->wal, records, i % 3 ? 30 : 10, NULL, NULL, &token), 0);
+        assert_int_equal(wait_for(f->wal, token), 0);
+    }
+    fixture_settle(f);
+    assert_true(stats_of(f->wal).segments > 3);
+    assert_int_equal(totals_of(f).pack_failures, 0);
+}
+
 /* ---- Faults ---------------------------------------------------------------------------------- */
 
 /* Whatever the disk refuses while a segment is packed: it stays as it was, or is packed, and the log
@@ -551,6 +573,7 @@ int main(void)
         ON_SIM(a_damaged_segment_is_left_as_it_is),
         ON_SIM(a_damaged_packed_segment_is_told),
         ON_SIM(a_packed_segment_without_successor_is_damage),
+        ON_SIM(a_segment_that_would_grow_is_no_failure),
         ON_SIM(no_fault_of_packing_reaches_the_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
