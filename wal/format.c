@@ -377,6 +377,14 @@ bool frame_padding_is_intact(const void *frame, uint32_t body_bytes)
     return is_zero(bytes + end, last - end) && bytes[last] == FRAME_END_MARK;
 }
 
+bool frame_padding_is_fine(const void *frame, uint32_t body_bytes)
+{
+    uint64_t used = (uint64_t)FRAME_HEADER_BYTES + body_bytes;
+
+    return frame_padding_is_intact(frame, body_bytes) ||
+           is_zero((const uint8_t *)frame + used, frame_bytes(body_bytes) - used);
+}
+
 uint32_t item_crc(const void *attributes, uint32_t attribute_bytes, const void *data,
                   size_t data_bytes)
 {

@@ -211,6 +211,9 @@ int frame_body_verify(const struct frame_header *header, const void *body, bool 
 /* Whether the bytes from the end of the body to the end of the frame are as written. */
 bool frame_padding_is_intact(const void *frame, uint32_t body_bytes);
 
+/* The same, or all zeros: a write that stopped behind the last item leaves no end mark, and counts. */
+bool frame_padding_is_fine(const void *frame, uint32_t body_bytes);
+
 /* Attributes: a list of {type u16, bytes u16, value}, not padded. */
 
 /* Appends one to a list of *bytes bytes in `list` with room for `capacity`; grows *bytes.

@@ -249,14 +249,6 @@ static int take_items(struct inspector *in, const struct frame_header *header,
     return 0;
 }
 
-/* A write that stopped behind the last item leaves zeros for the end mark, and counts. */
-static bool padding_is_fine(const uint8_t *frame, uint32_t body_bytes)
-{
-    uint64_t used = FRAME_HEADER_BYTES + (uint64_t)body_bytes;
-    return frame_padding_is_intact(frame, body_bytes) ||
-           is_zero(frame + used, frame_bytes(body_bytes) - used);
-}
-
 static void note_taken(struct inspect_end *end)
 {
     end->taken_position = end->position;
@@ -289,7 +281,7 @@ static int take_frame(struct inspector *in, const struct frame_header *header, c
                          header->base_offset + header->record_count, fault);
     else if (rc == 0)
         rc = take_items(in, header, &frame, data + FRAME_HEADER_BYTES);
-    if (rc == 0 && !fault && !padding_is_fine(data, header->body_bytes)) {
+    if (rc == 0 && !fault && !frame_padding_is_fine(data, header->body_bytes)) {
         uint64_t used = frame.position + FRAME_HEADER_BYTES + header->body_bytes;
         rc = note_damage(in, used, frame.position + frame.bytes, end->offset, end->offset,
                          "what fills up a frame is not as written; no record is hurt");

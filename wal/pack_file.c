@@ -152,6 +152,9 @@ static int reader_next(struct reader *reader, struct frame_header *ret_header, u
     *ret_body = data + FRAME_HEADER_BYTES;
     if (frame_body_verify(ret_header, *ret_body, !DEFECT(PACK_TRUST_DAMAGE)) < 0)
         return -EBADMSG;
+    /* No record is hurt, but a copy that repair keeps of it names its place in this very file. */
+    if (!frame_padding_is_fine(data, ret_header->body_bytes))
+        return -EBADMSG;
     note_items(reader, ret_header, *ret_body);
     reader->position += bytes;
     reader->frame_no++;

@@ -495,6 +495,27 @@ static void a_packed_segment_without_successor_is_damage(void **state)
     assert_true(token.begin >= committed);
 }
 
+/* What fills up a frame is no one's record, but a repair keeps a copy of it under its position. */
+static void a_segment_with_hurt_padding_is_left_as_it_is(void **state)
+{
+    struct fixture *f = begin(state, 64 << 10);
+    f->checks_overwrites = false;
+    for (uint64_t i = 0; i < 40; i++)
+        commit_number(f->wal, i, 100);
+    assert_int_equal(fixture_close(f), 0);
+    sim_settle(f->disk);
+    char path[256];
+    strcpy(path, fixture_segment(f, FIXTURE_LOG, 1));
+    assert_int_equal(sim_flip_bit(f->disk, path, 3 * WAL_BLOCK_BYTES + 2000, 3), 0);
+    f->config.pack = true;
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    await_packing(f);
+    assert_int_equal(totals_of(f).pack_failures, 1);
+    assert_int_equal(totals_of(f).packs, stats_of(f->wal).segments - 2);
+    expect_numbers(f, f->wal, 0, 40, 100);
+}
+
 /* Records of which but one fits a packed frame, where many shared a frame: no file comes of it that is
  * smaller, and that is no failure. */
 static void a_segment_that_would_grow_is_no_failure(void **state)
@@ -573,6 +594,7 @@ int main(void)
         ON_SIM(a_damaged_segment_is_left_as_it_is),
         ON_SIM(a_damaged_packed_segment_is_told),
         ON_SIM(a_packed_segment_without_successor_is_damage),
+        ON_SIM(a_segment_with_hurt_padding_is_left_as_it_is),
         ON_SIM(a_segment_that_would_grow_is_no_failure),
         ON_SIM(no_fault_of_packing_reaches_the_log),
     };
