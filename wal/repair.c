@@ -252,6 +252,68 @@ static bool derive_header(struct repair *repair, const struct inspect_damage *da
     return true;
 }
 
+/* What the frames of a file are, which is as long as they are: whether they are packed, and the
+ * checksum of the last one. */
+static bool holds_packed_frames(struct repair *repair, int handle, uint64_t salt, uint64_t file_end,
+                                uint32_t *ret_crc)
+{
+    struct wal_io *io = repair->io;
+    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    struct frame_header frame;
+    bool packed = false;
+    for (uint64_t position = WAL_BLOCK_BYTES; position < file_end;) {
+        bool whole = io->ops->read(io, handle, block, sizeof(block), position) == WAL_BLOCK_BYTES &&
+                     frame_header_decode(&frame, salt, position, block) == 0;
+        position += whole ? frame_bytes(frame.body_bytes) : WAL_BLOCK_BYTES;
+        *ret_crc = whole ? frame.crc : 0;
+        packed = packed || (whole && (frame.flags & FRAME_PACKED));
+    }
+    return packed;
+}
+
+static int read_header(struct repair *repair, uint64_t number, struct segment_header *ret_header)
+{
+    struct wal_io *io = repair->io;
+    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, number);
+    int handle = io->ops->open_file(io, repair->dir, name, WAL_OPEN_READ);
+    if (handle < 0)
+        return handle;
+    int64_t got = io->ops->read(io, handle, block, sizeof(block), 0);
+    io->ops->close(io, handle);
+    int rc = got == WAL_BLOCK_BYTES ? segment_header_decode(ret_header, block) : -EBADMSG;
+    return rc == 0 && ret_header->segment_no != number ? -EBADMSG : rc;
+}
+
+/* Makes the header that of a packed segment, if that is what the frames are of: its successor tells
+ * where the original ended. Where that is lost as well, the records are served all the same. */
+static void derive_seal(struct repair *repair, int handle, struct segment_header *header)
+{
+    struct wal_io *io = repair->io;
+    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    struct segment_header next, packed = *header;
+    const int64_t file_bytes = io->ops->file_bytes(io, handle);
+    const uint64_t end = file_bytes < 0 ? 0 : round_up((uint64_t)file_bytes, WAL_BLOCK_BYTES);
+    uint32_t crc = 0;
+    if (!holds_packed_frames(repair, handle, header->salt, end, &crc) ||
+        read_header(repair, header->segment_no + 1, &next) < 0)
+        return;
+    packed.kind = SEGMENT_PACKED;
+    packed.seal = (struct segment_seal){
+        .end = end,
+        .crc = crc,
+        .original_end = next.prev_end,
+        .original_crc = next.prev_crc,
+        .end_frame = next.base_frame,
+        .end_offset = next.base_offset,
+        .end_bytes = next.base_bytes,
+    };
+    segment_header_encode(&packed, block);
+    if (segment_header_decode(&packed, block) == 0) /* they fit each other */
+        *header = packed;
+}
+
 /* The header of a segment of which nothing is known but where it belongs: with a salt of its own, so
  * that whatever stands behind it is no frame. */
 static int invent_header(struct repair *repair, const struct inspect_damage *damage,
@@ -291,6 +353,8 @@ static int plan_header(struct repair *repair, const struct inspect_damage *damag
             return handle;
     }
     bool derived = handle >= 0 && derive_header(repair, damage, handle, header);
+    if (derived)
+        derive_seal(repair, handle, header);
     int rc = find_id(repair, handle, &header->log);
     if (handle >= 0)
         repair->io->ops->close(repair->io, handle);

@@ -495,6 +495,38 @@ static void a_packed_segment_without_successor_is_damage(void **state)
     assert_true(token.begin >= committed);
 }
 
+/* A header that is lost: what is made again in its place serves every record. */
+static void a_packed_segment_gets_its_header_again(void **state)
+{
+    static struct told before[RECORDS_MAX];
+    struct fixture *f = fixture_of(state);
+    f->checks_overwrites = false;
+    f->config.pack = true;
+    f->config.log.segment_bytes = 64 << 10;
+    fixture_begin(f);
+    append_mixture(f, f->wal, 0, 200);
+    await_packing(f);
+    read_told(f, 200, before);
+    assert_true(stats_of(f->wal).segments > 3);
+    for (uint64_t number = 0; number < 3; number++) {
+        assert_int_equal(fixture_close(f), 0);
+        sim_settle(f->disk);
+        char path[256];
+        strcpy(path, fixture_segment(f, FIXTURE_LOG, number));
+        assert_int_equal(sim_zero_block(f->disk, path, 0), 0);
+        fixture_open(f);
+        enum repair_plan plan;
+        unsigned mended;
+        assert_int_equal(store_repair(f->store, FIXTURE_LOG, &plan, &mended), 0);
+        assert_int_equal(mended, 1);
+        assert_int_equal(plan, REPAIR_NOTHING);
+        f->wal = fixture_get(f, FIXTURE_LOG, false);
+        assert_int_equal(wal_status(f->wal), 0);
+        fixture_settle(f);
+        expect_same(f, 200, before);
+    }
+}
+
 /* What fills up a frame is no one's record, but a repair keeps a copy of it under its position. */
 static void a_segment_with_hurt_padding_is_left_as_it_is(void **state)
 {
@@ -594,6 +626,7 @@ int main(void)
         ON_SIM(a_damaged_segment_is_left_as_it_is),
         ON_SIM(a_damaged_packed_segment_is_told),
         ON_SIM(a_packed_segment_without_successor_is_damage),
+        ON_SIM(a_packed_segment_gets_its_header_again),
         ON_SIM(a_segment_with_hurt_padding_is_left_as_it_is),
         ON_SIM(a_segment_that_would_grow_is_no_failure),
         ON_SIM(no_fault_of_packing_reaches_the_log),
