@@ -20,6 +20,8 @@
 
 /* Less than an eighth of a file is not worth reading and writing it for. */
 #define GAIN_PART 8
+/* So much has to be free on the disk, in files like the old one. */
+#define ROOM_FILES 2
 /* Longest sleep of the worker before it looks whether the log is wanted closed. */
 #define NAP_US 20000
 
@@ -155,6 +157,15 @@ static int pace(void *context, uint64_t bytes)
     }
 }
 
+/* The last room on a disk is for appends, which would be refused while the new file takes it. */
+static bool has_room(struct pack *pack, int dir)
+{
+    struct wal_io *io = pack->wal->store->io;
+    uint64_t free_bytes, all_bytes;
+    return io->ops->free_bytes(io, dir, &free_bytes, &all_bytes) < 0 ||
+           free_bytes >= ROOM_FILES * pack->from_bytes;
+}
+
 static int write_packed(struct pack *pack, int dir)
 {
     struct wal_io *io = pack->wal->store->io;
@@ -165,6 +176,8 @@ static int write_packed(struct pack *pack, int dir)
     int rc = io->ops->remove_file(io, dir, PACKED_SEGMENT_NAME);
     if (rc < 0 && rc != -ENOENT)
         return rc;
+    if (!has_room(pack, dir))
+        return -ENOSPC;
     pack->file.dir = dir;
     pack->file.from_name = name;
     rc = pack_file_write(&pack->file, PACKED_SEGMENT_NAME);

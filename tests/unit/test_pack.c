@@ -611,6 +611,31 @@ static void no_fault_of_packing_reaches_the_log(void **state)
     }
 }
 
+/* The last room on a disk is for appends: it is not filled first to find that a file does not fit. */
+static void a_disk_that_is_nearly_full_is_left_alone(void **state)
+{
+    struct fixture *f = begin(state, 64 << 10);
+    uint64_t count = 0;
+    while (count < 40)
+        commit_number(f->wal, count++, 3000);
+    assert_int_equal(fixture_close(f), 0);
+    sim_options_of(f->disk)->capacity_blocks = sim_used_blocks(f->disk) + 8;
+    f->config.pack = true;
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    fixture_settle(f);
+    assert_int_equal(totals_of(f).packs, 0);
+    assert_int_equal(sim_counters(f->disk)->failed[SIM_WRITE], 0);
+    assert_false(file_exists(f, "pack.tmp"));
+
+    sim_options_of(f->disk)->capacity_blocks = 0;
+    while (count < 60)
+        commit_number(f->wal, count++, 3000);
+    await_packing(f);
+    assert_true(totals_of(f).packs > 2);
+    expect_numbers(f, f->wal, 0, count, 3000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -629,6 +654,7 @@ int main(void)
         ON_SIM(a_packed_segment_gets_its_header_again),
         ON_SIM(a_segment_with_hurt_padding_is_left_as_it_is),
         ON_SIM(a_segment_that_would_grow_is_no_failure),
+        ON_SIM(a_disk_that_is_nearly_full_is_left_alone),
         ON_SIM(no_fault_of_packing_reaches_the_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
