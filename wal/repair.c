@@ -221,24 +221,37 @@ static int open_lost(struct repair *repair, const struct inspect_damage *damage,
     return repair->io->ops->open_file(repair->io, repair->dir, name, flags);
 }
 
+/* The STATE frame of a file without a header, a salt for it, and whether another frame follows. */
+static bool read_first_frame(struct repair *repair, int handle, struct frame_header *ret_frame,
+                             uint64_t *ret_salt, bool *ret_has_second)
+{
+    struct wal_io *io = repair->io;
+    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    struct frame_header next;
+    if (io->ops->read(io, handle, block, sizeof(block), WAL_BLOCK_BYTES) != WAL_BLOCK_BYTES)
+        return false;
+    uint64_t salt = find_salt(block);
+    if (frame_header_decode(ret_frame, salt, WAL_BLOCK_BYTES, block) < 0 ||
+        !(ret_frame->flags & FRAME_STATE))
+        return false;
+    uint64_t position = WAL_BLOCK_BYTES + frame_bytes(ret_frame->body_bytes);
+    *ret_has_second =
+        io->ops->read(io, handle, block, sizeof(block), position) == WAL_BLOCK_BYTES &&
+        frame_header_decode(&next, salt, position, block) == 0 && next.prev_crc == ret_frame->crc;
+    *ret_salt = salt;
+    return true;
+}
+
 /* Whether the first frame of the file says which segment this is; any frame can be given a salt, so
  * something else has to agree: the end of the segment before, or another frame behind. */
 static bool derive_header(struct repair *repair, const struct inspect_damage *damage, int handle,
                           struct segment_header *header)
 {
-    struct wal_io *io = repair->io;
-    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
-    struct frame_header frame, next;
-    if (io->ops->read(io, handle, block, sizeof(block), WAL_BLOCK_BYTES) != WAL_BLOCK_BYTES)
+    struct frame_header frame;
+    uint64_t salt;
+    bool has_second;
+    if (!read_first_frame(repair, handle, &frame, &salt, &has_second))
         return false;
-    uint64_t salt = find_salt(block);
-    if (frame_header_decode(&frame, salt, WAL_BLOCK_BYTES, block) < 0 ||
-        !(frame.flags & FRAME_STATE))
-        return false;
-    uint64_t position = WAL_BLOCK_BYTES + frame_bytes(frame.body_bytes);
-    bool has_second =
-        io->ops->read(io, handle, block, sizeof(block), position) == WAL_BLOCK_BYTES &&
-        frame_header_decode(&next, salt, position, block) == 0 && next.prev_crc == frame.crc;
     bool follows = damage->before_end > 0 && damage->before_crc == frame.prev_crc &&
                    damage->offset == frame.base_offset;
     if (!follows && !(damage->before_end == 0 && has_second))
@@ -252,57 +265,76 @@ static bool derive_header(struct repair *repair, const struct inspect_damage *da
     return true;
 }
 
-/* What the frames of a file are, which is as long as they are: whether they are packed, and the
- * checksum of the last one. */
+/* Whether the frames of a file are packed, and the last one of them, which ends where the file does;
+ * its position is 0 if that one is lost. */
 static bool holds_packed_frames(struct repair *repair, int handle, uint64_t salt, uint64_t file_end,
-                                uint32_t *ret_crc)
+                                struct frame_header *ret_last)
 {
     struct wal_io *io = repair->io;
     _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
-    struct frame_header frame;
     bool packed = false;
     for (uint64_t position = WAL_BLOCK_BYTES; position < file_end;) {
         bool whole = io->ops->read(io, handle, block, sizeof(block), position) == WAL_BLOCK_BYTES &&
-                     frame_header_decode(&frame, salt, position, block) == 0;
-        position += whole ? frame_bytes(frame.body_bytes) : WAL_BLOCK_BYTES;
-        *ret_crc = whole ? frame.crc : 0;
-        packed = packed || (whole && (frame.flags & FRAME_PACKED));
+                     frame_header_decode(ret_last, salt, position, block) == 0;
+        if (!whole)
+            *ret_last = (struct frame_header){0};
+        position += whole ? frame_bytes(ret_last->body_bytes) : WAL_BLOCK_BYTES;
+        packed = packed || (ret_last->flags & FRAME_PACKED);
     }
     return packed;
 }
 
-static int read_header(struct repair *repair, uint64_t number, struct segment_header *ret_header)
+/* What the segment behind a packed one says of the end of the original. If its header is lost, too,
+ * its first frame says most of it, provided that it begins where the last packed frame ends. */
+static bool read_successor(struct repair *repair, uint64_t number, uint64_t end,
+                           const struct frame_header *last, struct segment_header *ret_next)
 {
     struct wal_io *io = repair->io;
     _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    struct frame_header frame;
     char name[SEGMENT_NAME_BYTES];
+    uint64_t salt;
+    bool has_second = false;
     segment_name(name, number);
     int handle = io->ops->open_file(io, repair->dir, name, WAL_OPEN_READ);
     if (handle < 0)
-        return handle;
-    int64_t got = io->ops->read(io, handle, block, sizeof(block), 0);
+        return false;
+    bool found = io->ops->read(io, handle, block, sizeof(block), 0) == WAL_BLOCK_BYTES &&
+                 segment_header_decode(ret_next, block) == 0 && ret_next->segment_no == number;
+    bool derived = !found && last->position > 0 &&
+                   read_first_frame(repair, handle, &frame, &salt, &has_second) && has_second &&
+                   frame.base_offset == last->base_offset + last->record_count &&
+                   frame.base_bytes >= last->base_bytes &&
+                   frame.base_bytes - last->base_bytes <= last->body_bytes;
     io->ops->close(io, handle);
-    int rc = got == WAL_BLOCK_BYTES ? segment_header_decode(ret_header, block) : -EBADMSG;
-    return rc == 0 && ret_header->segment_no != number ? -EBADMSG : rc;
+    if (derived)
+        *ret_next = (struct segment_header){
+            .prev_end = end, /* so will its own header say when it is made again */
+            .prev_crc = frame.prev_crc,
+            .base_frame = frame.frame_no,
+            .base_offset = frame.base_offset,
+            .base_bytes = frame.base_bytes,
+        };
+    return found || derived;
 }
 
-/* Makes the header that of a packed segment, if that is what the frames are of: its successor tells
- * where the original ended. Where that is lost as well, the records are served all the same. */
+/* Makes the header that of a packed segment, if that is what the frames are of. Where nothing tells
+ * how the original ended, the records are served all the same. */
 static void derive_seal(struct repair *repair, int handle, struct segment_header *header)
 {
     struct wal_io *io = repair->io;
     _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
     struct segment_header next, packed = *header;
+    struct frame_header last = {0};
     const int64_t file_bytes = io->ops->file_bytes(io, handle);
     const uint64_t end = file_bytes < 0 ? 0 : round_up((uint64_t)file_bytes, WAL_BLOCK_BYTES);
-    uint32_t crc = 0;
-    if (!holds_packed_frames(repair, handle, header->salt, end, &crc) ||
-        read_header(repair, header->segment_no + 1, &next) < 0)
+    if (!holds_packed_frames(repair, handle, header->salt, end, &last) ||
+        !read_successor(repair, header->segment_no + 1, end, &last, &next))
         return;
     packed.kind = SEGMENT_PACKED;
     packed.seal = (struct segment_seal){
         .end = end,
-        .crc = crc,
+        .crc = last.crc,
         .original_end = next.prev_end,
         .original_crc = next.prev_crc,
         .end_frame = next.base_frame,
