@@ -805,10 +805,10 @@ bool mhd_has_room(const struct mhd *mhd)
     return !mhd->quiesced && !wire_is_full;
 }
 
-/* The library is told that it is no socket of a network, and does without the options of one. */
 void mhd_adopt(struct mhd *mhd, int fd, const struct sockaddr *client)
 {
-    const struct sockaddr here = {.sa_family = AF_UNIX};
+    const struct sockaddr here = {.sa_family = AF_UNIX};         /* so it sets no options of TCP */
+    deadlines_look(&mhd->deadlines, api_now_us(), mhd->wait_us); /* before any is set */
     mhd->arriving = client;
     (void)MHD_add_connection(mhd->daemon, fd, &here, sizeof(here.sa_family));
     mhd->arriving = NULL;

@@ -45,8 +45,9 @@ def answer_of(client, head):
 
 
 def alive(port):
-    if request(port, "GET", "/livez").status != 200:
-        fail("the service is not well")
+    answer = request(port, "GET", "/livez")
+    if answer.status != 200:
+        fail(f"the service is not well: {answer.status} {answer.body}")
 
 
 def garbage(port):

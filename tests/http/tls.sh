@@ -179,6 +179,8 @@ openssl req -x509 -key "$work/ca.key" -days 30 -subj /CN=localhost \
     -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1' -out "$work/cert.pem" 2>/dev/null
 cp "$work/cert.pem" "$ca"
 start_tls --header-timeout 1s --answer-timeout 5s --client-connections-max 20 --max-record-bytes 8MiB
+sleep 1.5 # the loop sleeps, and the patience with a connection begins when that is there
+there 200 "$url/livez"
 scenario late "$port"
 head -c 8000000 /dev/zero >"$work/large"
 there 200 --data-binary "@$work/large" "$url/logs/huge"
