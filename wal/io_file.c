@@ -8,12 +8,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,24 +32,50 @@ _Static_assert(WAL_IO_CWD == AT_FDCWD, "paths"); /* NOLINT(misc-redundant-expres
 /* A single transfer may not pass 2 GiB less one page; a rounder limit below it keeps alignment. */
 #define TRANSFER_BYTES_MAX (1ul << 30)
 
+/* One step down, and no way up or out. */
 static bool name_is_plain(int dir, const char *name)
 {
-    return dir == WAL_IO_CWD || !strchr(name, '/');
+    return dir == WAL_IO_CWD || (name[0] && !strchr(name, '/') && strcmp(name, "..") != 0);
 }
 
-/* Inside the data directory a symbolic link is always somebody's mischief or mistake. A path given
- * by the operator may well lead through one. */
-static int nofollow(int dir)
+/* Newer C libraries have a function for it. */
+extern int openat2(int dir, const char *name, const struct open_how *how, size_t bytes)
+    __attribute__((weak));
+
+static int call_openat2(int dir, const char *name, const struct open_how *how)
 {
-    return dir == WAL_IO_CWD ? 0 : O_NOFOLLOW;
+    return openat2 ? openat2(dir, name, how, sizeof(*how))
+                   : (int)syscall(SYS_openat2, dir, name, how, sizeof(*how));
 }
 
+/*
+ * Inside the data directory a symbolic link is always somebody's mischief or mistake, and nothing in
+ * it leads outside: the kernel holds to that where it has openat2() (5.6). Where it has not, or a
+ * filter of system calls forbids what it does not know, a plain name and O_NOFOLLOW say the same.
+ */
+static int open_beneath(int dir, const char *name, int flags)
+{
+    const struct open_how how = {
+        .flags = (uint64_t)(flags | O_NOFOLLOW),
+        .mode = flags & O_CREAT ? FILE_MODE : 0,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    };
+    int fd = call_openat2(dir, name, &how);
+
+    if (fd < 0 && (errno == ENOSYS || errno == EPERM))
+        fd = openat(dir, name, flags | O_NOFOLLOW, FILE_MODE);
+    return fd;
+}
+
+/* A path given by the operator may well lead through a symbolic link. */
 static int open_retry(int dir, const char *name, int flags)
 {
     int fd;
 
+    flags |= O_CLOEXEC;
     do {
-        fd = openat(dir, name, flags | O_CLOEXEC, FILE_MODE);
+        fd = dir == WAL_IO_CWD ? openat(dir, name, flags, FILE_MODE)
+                               : open_beneath(dir, name, flags);
     } while (fd < 0 && errno == EINTR);
 
     return fd < 0 ? -errno : fd;
@@ -56,7 +84,7 @@ static int open_retry(int dir, const char *name, int flags)
 int io_file_open_dir(struct wal_io *io, int dir, const char *name)
 {
     must(name_is_plain(dir, name));
-    return open_retry(dir, name, O_RDONLY | O_DIRECTORY | nofollow(dir));
+    return open_retry(dir, name, O_RDONLY | O_DIRECTORY);
 }
 
 /*
@@ -66,13 +94,13 @@ int io_file_open_dir(struct wal_io *io, int dir, const char *name)
  */
 static int create_direct(int dir, const char *name, int access)
 {
-    int created = open_retry(dir, name, access | O_CREAT | O_EXCL | O_NOFOLLOW);
+    int created = open_retry(dir, name, access | O_CREAT | O_EXCL);
     int fd;
 
     if (created < 0)
         return created;
 
-    fd = open_retry(dir, name, access | O_DIRECT | O_NOFOLLOW);
+    fd = open_retry(dir, name, access | O_DIRECT);
     if (fd < 0)
         (void)unlinkat(dir, name, 0);
     (void)close(created);
@@ -90,7 +118,7 @@ int io_file_open_file(struct wal_io *io, int dir, const char *name, unsigned fla
         access |= O_CREAT | O_EXCL;
     if (flags & WAL_OPEN_DIRECT)
         access |= O_DIRECT;
-    int fd = open_retry(dir, name, access | O_NOFOLLOW);
+    int fd = open_retry(dir, name, access);
     if (fd < 0 || !(flags & WAL_OPEN_UNCACHED))
         return fd;
 
@@ -326,7 +354,7 @@ int io_file_lock(struct wal_io *io, int dir, const char *name)
     int fd;
 
     must(name_is_plain(dir, name));
-    fd = open_retry(dir, name, O_RDWR | O_CREAT | O_NOFOLLOW);
+    fd = open_retry(dir, name, O_RDWR | O_CREAT);
     if (fd < 0)
         return fd;
 
