@@ -12,6 +12,7 @@
 #ifndef WAL_IO_H
 #define WAL_IO_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -137,6 +138,9 @@ struct wal_io {
     bool direct;
     /* One sentence: why this backend was chosen, for stats and the start-up line. */
     char reason[160];
+    /* Whether the kernel holds the ring made last to the operations that this backend uses. Any
+     * thread. */
+    _Atomic bool ring_restricted;
 };
 
 #define WAL_IO_CWD (-100)

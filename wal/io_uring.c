@@ -13,6 +13,9 @@
  * sync would succeed whatever became of the write. So both go in one call or not at all, and where
  * the kernel itself stops between them the sync is taken back (mend_split_pair).
  *
+ * No filter of system calls sees what goes through a ring, so the ring itself is told at its making
+ * what it may be used for: reading, writing, syncing, reserving, and nothing of openat or connect.
+ *
  * The kernel may refuse a submission for now (-EAGAIN, -EBUSY): completions are reaped and it is
  * tried again, for a while. What it will not take even so comes back with -EAGAIN as its result.
  */
@@ -24,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "wal/base.h"
@@ -481,7 +485,9 @@ static int setup_once(struct io_uring *uring, unsigned entries)
     int rc = -EINVAL;
 
     for (size_t i = 0; i < ARRAY_SIZE(flags) && rc == -EINVAL; i++) {
-        struct io_uring_params params = {.flags = flags[i] | IORING_SETUP_CQSIZE,
+        /* Disabled, so that it can be restricted first. */
+        struct io_uring_params params = {.flags = flags[i] | IORING_SETUP_CQSIZE |
+                                                  IORING_SETUP_R_DISABLED,
                                          .cq_entries = 4 * entries};
 
         rc = io_uring_queue_init_params(entries, uring, &params);
@@ -513,9 +519,48 @@ static int setup(struct io_uring *uring, unsigned entries)
     return 0;
 }
 
+/* Debian's shared liburing has no functions for the two calls that are made of a disabled ring. */
+static int register_call(struct io_uring *uring, unsigned call, void *argument, unsigned count)
+{
+    return (int)syscall(SYS_io_uring_register, uring->ring_fd, call, argument, count) < 0 ? -errno
+                                                                                          : 0;
+}
+
+#define ALLOW_OPERATION(name)                                                                      \
+    {                                                                                              \
+        .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = (name)                                      \
+    }
+#define ALLOW_CALL(name)                                                                           \
+    {                                                                                              \
+        .opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = (name)                            \
+    }
+
+/* Not being able to restrict a ring is no reason not to use it; who asks is told. */
+static int restrict_and_enable(struct io_uring *uring, bool *ret_restricted)
+{
+    struct io_uring_restriction allowed[] = {
+        ALLOW_OPERATION(IORING_OP_WRITE),
+        ALLOW_OPERATION(IORING_OP_FSYNC),
+        ALLOW_OPERATION(IORING_OP_FALLOCATE),
+        ALLOW_OPERATION(IORING_OP_READ), /* of wake_fd */
+        ALLOW_OPERATION(IORING_OP_NOP),  /* an entry taken back */
+        {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_IO_LINK},
+        ALLOW_CALL(IORING_REGISTER_EVENTFD),
+        ALLOW_CALL(IORING_REGISTER_FILES),
+        ALLOW_CALL(IORING_UNREGISTER_FILES),
+        ALLOW_CALL(IORING_REGISTER_RING_FDS),
+        ALLOW_CALL(IORING_UNREGISTER_RING_FDS),
+    };
+
+    *ret_restricted =
+        register_call(uring, IORING_REGISTER_RESTRICTIONS, allowed, ARRAY_SIZE(allowed)) == 0;
+    return register_call(uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
 static int uring_ring_new(struct wal_io *io, unsigned entries, int keep, struct wal_ring **ret_ring)
 {
     struct wal_ring *ring = calloc(1, sizeof(*ring));
+    bool restricted = false;
     int rc;
 
     must(entries > 0 && entries <= UINT32_MAX / 4);
@@ -536,11 +581,17 @@ static int uring_ring_new(struct wal_io *io, unsigned entries, int keep, struct 
     atomic_init(&ring->wake_state, WAKE_BUSY);
 
     rc = setup(&ring->uring, (unsigned)max_u64(entries, ENTRIES_MIN));
+    if (rc == 0) {
+        rc = restrict_and_enable(&ring->uring, &restricted);
+        if (rc < 0)
+            io_uring_queue_exit(&ring->uring);
+    }
     if (rc < 0) {
         (void)close(ring->wake_fd);
         free(ring);
         return rc;
     }
+    atomic_store_explicit(&io->ring_restricted, restricted, memory_order_relaxed);
 
     /*
      * After a kill the kernel may still be at work on writes in flight. It holds their ring until

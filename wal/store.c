@@ -450,6 +450,8 @@ int store_open(struct store **ret_store, const char *path, const struct store_co
         rc = choose_io(store, path, ret_reason);
     if (rc == 0)
         rc = open_layout(store, path, ret_reason);
+    if (rc == 0 && config->before_threads)
+        rc = config->before_threads(config->before_threads_context);
     if (rc == 0)
         rc = start_threads(store, ret_reason);
     if (rc < 0) {
@@ -573,6 +575,7 @@ void store_stats(struct store *store, struct store_stats *ret_stats)
     struct store_stats stats = {
         .backend = store->io->ops->name,
         .reason = store->io->reason,
+        .ring_restricted = atomic_load_explicit(&store->io->ring_restricted, memory_order_relaxed),
         .direct = store->io->direct,
         .committers = store->committer_count,
         .memory_bytes = store_pending_bytes(store),

@@ -38,6 +38,11 @@ struct store_config {
     uint64_t scrub_bytes_per_s, scrub_interval_us;
     struct wal_config log;    /* for every log */
     struct wal_limits limits; /* of logs that say nothing themselves; 0: none */
+    /* Called on the opening thread when the directory is open and the store has nothing left to do
+     * outside of it, and before it makes threads and rings: what a process gives up there, the
+     * threads do not have. A negative errno ends the opening. May be NULL. */
+    int (*before_threads)(void *context);
+    void *before_threads_context;
 };
 
 /* auto, auto, 1 committer of 256 entries with a thread of its own, a worker, 65536 logs, 3/4 of the process's
@@ -241,9 +246,10 @@ struct store_scrub {
 };
 
 struct store_stats {
-    const char *backend; /* "uring", "posix", … */
-    const char *reason;  /* why that one */
-    bool direct;         /* O_DIRECT in use */
+    const char *backend;  /* "uring", "posix", … */
+    const char *reason;   /* why that one */
+    bool direct;          /* O_DIRECT in use */
+    bool ring_restricted; /* the kernel holds the rings to the operations in use; no ring: false */
     unsigned committers;
     uint64_t logs_open;
     uint64_t logs_failed, logs_damaged; /* of those that are open */

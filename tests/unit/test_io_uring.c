@@ -5,6 +5,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -396,6 +397,53 @@ static void a_final_refusal_is_the_result(void **state)
     assert_int_equal(kernel.broken_pairs, 0);
 }
 
+/* ---- what the ring is for ---- */
+
+/* What the kernel makes of an entry that the log would never make. */
+static int strange_entry(void (*prepare)(struct io_uring_sqe *sqe))
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(kernel.ring);
+    struct io_uring_cqe *cqe;
+    int result;
+
+    assert_non_null(sqe);
+    prepare(sqe);
+    assert_int_equal(io_uring_submit(kernel.ring), 1);
+    assert_int_equal(io_uring_wait_cqe(kernel.ring, &cqe), 0);
+    result = cqe->res;
+    io_uring_cqe_seen(kernel.ring, cqe);
+    return result;
+}
+
+static void prepare_open(struct io_uring_sqe *sqe)
+{
+    io_uring_prep_openat(sqe, AT_FDCWD, "/etc/passwd", O_RDONLY, 0);
+}
+
+static void prepare_connect(struct io_uring_sqe *sqe)
+{
+    io_uring_prep_connect(sqe, 0, NULL, 0);
+}
+
+static void prepare_drain(struct io_uring_sqe *sqe)
+{
+    io_uring_prep_nop(sqe);
+    sqe->flags |= IOSQE_IO_DRAIN;
+}
+
+static void a_ring_does_what_the_log_needs_and_nothing_else(void **state)
+{
+    struct iovec part = {.iov_base = &part, .iov_len = sizeof(part)};
+
+    open_all(true, 8);
+    assert_true(atomic_load(&io->ring_restricted));
+    assert_int_equal(strange_entry(prepare_open), -EACCES);
+    assert_int_equal(strange_entry(prepare_connect), -EACCES);
+    assert_int_equal(strange_entry(prepare_drain), -EACCES);
+    assert_int_equal(io_uring_register_buffers(kernel.ring, &part, 1), -EACCES);
+    assert_int_equal(write_one(), BLOCK);
+}
+
 /* ---- older kernels ---- */
 
 static void a_ring_makes_do_with_fewer_flags(void **state)
@@ -454,6 +502,7 @@ int main(void)
         WITH_FOLDER(a_refused_submission_is_repeated),
         WITH_FOLDER(a_refusal_without_end_ends_the_wait),
         WITH_FOLDER(a_final_refusal_is_the_result),
+        WITH_FOLDER(a_ring_does_what_the_log_needs_and_nothing_else),
         WITH_FOLDER(a_ring_makes_do_with_fewer_flags),
         WITH_FOLDER(a_ring_that_could_lose_completions_is_not_used),
     };
