@@ -23,6 +23,13 @@ struct api_event {
 /* No longer one than that may be among the origins of a configuration. */
 #define CORS_ORIGIN_BYTES_MAX 255
 
+/* Something that the process has given up, or why it has not: for GET /stats. */
+struct api_layer {
+    const char *name;
+    bool active;
+    const char *text;
+};
+
 /* What may be open to everybody: bits, in the order of the choices of --open. */
 enum api_open {
     API_OPEN_HEALTH = 1 << 0, /* /livez, /readyz, /healthz */
@@ -67,6 +74,9 @@ struct api_config {
      * "https://app.example.com"; "*" is every one. None: only pages that it delivers itself. */
     const char *const *origins;
     unsigned origin_count;
+
+    const struct api_layer *layers; /* the caller's, and may change until the first request */
+    unsigned layer_count;
 
     /* The tokens that requests have to present; NULL: everybody may do everything. They are the
      * service's from here on. And what is answered without one: a set of enum api_open. */

@@ -675,6 +675,18 @@ static void add_process(struct text *text, const struct snapshot *snapshot)
     close_object(text);
 }
 
+static void add_sandbox(struct text *text, const struct snapshot *snapshot)
+{
+    open_member(text, "sandbox");
+    for (unsigned i = 0; i < snapshot->layer_count; i++) {
+        open_member(text, snapshot->layers[i].name);
+        add_bool(text, "active", snapshot->layers[i].active);
+        add_string(text, "text", snapshot->layers[i].text);
+        close_object(text);
+    }
+    close_object(text);
+}
+
 void json_add_stats(struct text *text, const struct snapshot *snapshot)
 {
     open_object(text);
@@ -689,6 +701,7 @@ void json_add_stats(struct text *text, const struct snapshot *snapshot)
     add_bool(text, "retention_paused", snapshot->retention_paused);
     add_process(text, snapshot);
     add_io(text, &snapshot->store);
+    add_sandbox(text, snapshot);
     text_add(text, "}\n", 2);
 }
 

@@ -1,13 +1,26 @@
+/*
+ * What is read of /proc is opened at the start and kept open: later the process may not be allowed to
+ * open it any more.
+ */
 #include "api/process.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+static struct {
+    DIR *fds;
+    int memory_fd;
+    uint64_t started_us;
+    bool is_open;
+} kept;
 
 static uint64_t micros(const struct timeval *time)
 {
@@ -31,27 +44,25 @@ static uint64_t open_fds(void)
         return (uint64_t)info.st_size;
 
     uint64_t count = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    if (!dir)
+    if (!kept.fds)
         return 0;
-    for (struct dirent *entry; (entry = readdir(dir));)
+    rewinddir(kept.fds);
+    for (struct dirent *entry; (entry = readdir(kept.fds));)
         count += entry->d_name[0] != '.';
-    closedir(dir);
-    return count > 0 ? count - 1 : 0;
+    return count;
 }
 
 static void read_memory(struct process_stats *stats)
 {
+    char text[128];
     uint64_t size_pages, resident_pages;
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (!file)
+    ssize_t bytes = pread(kept.memory_fd, text, sizeof(text) - 1, 0);
+    text[bytes > 0 ? bytes : 0] = '\0';
+    if (sscanf(text, "%" SCNu64 " %" SCNu64, &size_pages, &resident_pages) != 2)
         return;
-    if (fscanf(file, "%" SCNu64 " %" SCNu64, &size_pages, &resident_pages) == 2) {
-        uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-        stats->virtual_bytes = size_pages * page_bytes;
-        stats->resident_bytes = resident_pages * page_bytes;
-    }
-    fclose(file);
+    uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+    stats->virtual_bytes = size_pages * page_bytes;
+    stats->resident_bytes = resident_pages * page_bytes;
 }
 
 void process_stats(struct process_stats *ret_stats)
@@ -63,12 +74,13 @@ void process_stats(struct process_stats *ret_stats)
         stats.cpu_us = micros(&usage.ru_utime) + micros(&usage.ru_stime);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0)
         stats.max_fds = files.rlim_cur;
+    process_open();
     stats.open_fds = open_fds();
     read_memory(&stats);
     *ret_stats = stats;
 }
 
-uint64_t process_started_us(void)
+static uint64_t read_started_us(void)
 {
     /* The 22nd field; the second is the program's name in brackets, and may hold anything. */
     char line[1024];
@@ -90,4 +102,31 @@ uint64_t process_started_us(void)
     uint64_t boot_us = clock_us(CLOCK_BOOTTIME);
     uint64_t age_us = boot_us > started_us ? boot_us - started_us : 0;
     return clock_us(CLOCK_REALTIME) - age_us;
+}
+
+void process_open(void)
+{
+    if (kept.is_open)
+        return;
+    kept.is_open = true;
+    kept.fds = opendir("/proc/self/fd");
+    kept.memory_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    kept.started_us = read_started_us();
+}
+
+void process_close(void)
+{
+    if (!kept.is_open)
+        return;
+    if (kept.fds)
+        closedir(kept.fds);
+    if (kept.memory_fd >= 0)
+        close(kept.memory_fd);
+    kept.is_open = false;
+}
+
+uint64_t process_started_us(void)
+{
+    process_open();
+    return kept.started_us;
 }

@@ -30,6 +30,8 @@ void snapshot_take(const struct api *api, struct snapshot *ret_snapshot)
         .followers = api->follow.count,
         .followers_total = api->follow.started,
         .counters = &api->counters,
+        .layers = api->config.layers,
+        .layer_count = api->config.layer_count,
     };
     store_stats(api->config.store, &ret_snapshot->store);
     store_health(api->config.store, &ret_snapshot->health);

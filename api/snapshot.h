@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "api/api.h"
 #include "api/errors.h"
 #include "api/process.h"
 #include "wal/store.h"
@@ -58,6 +59,8 @@ struct snapshot {
     struct process_stats process;
     uint64_t floor_bytes;  /* with less free than that nothing new is taken */
     bool retention_paused; /* the clock is not believed */
+    const struct api_layer *layers;
+    unsigned layer_count;
 };
 
 /* "request", "age", "bytes" or "records". */

@@ -16,6 +16,7 @@
 #include "server/disk.h"
 #include "server/file_commands.h"
 #include "server/files.h"
+#include "server/sandbox.h"
 #include "wal/base.h"
 #include "wal/check.h"
 
@@ -251,6 +252,31 @@ static void try_directory(struct doctor *doctor)
     }
 }
 
+/* ---- the sandbox ---- */
+
+static void look_at_sandbox(struct doctor *doctor)
+{
+    struct sandbox sandbox;
+    if (!sandbox_examine(&sandbox)) {
+        add(doctor, "sandbox", "none in this build");
+        return;
+    }
+    const struct sandbox_layer *files = &sandbox.layers[SANDBOX_FILES];
+    const struct sandbox_layer *calls = &sandbox.layers[SANDBOX_CALLS];
+    struct check *check = add(doctor, "sandbox files", "%s", files->text);
+    if (!files->active)
+        remedy(
+            doctor, check,
+            "A service that is taken over could read and write what its user may: use Linux 5.19 "
+            "or newer with landlock in lsm=, and in a container a seccomp profile that allows "
+            "the landlock calls.");
+    check = add(doctor, "sandbox calls", "%s", calls->text);
+    if (!calls->active)
+        remedy(doctor, check,
+               "A service that is taken over could make any system call: use a kernel with "
+               "CONFIG_SECCOMP_FILTER, and in a container a profile that allows seccomp().");
+}
+
 /* ---- io_uring ---- */
 
 static void remedy_forbidden(struct doctor *doctor, struct check *check)
@@ -418,6 +444,7 @@ int command_doctor(int argc, const char *const *argv)
         doctor.dir = path;
     look_at_kernel(&doctor);
     look_at_limits(&doctor);
+    look_at_sandbox(&doctor);
     try_directory(&doctor);
     look_at_file_system(&doctor);
     if (doctor.can_write) {

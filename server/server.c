@@ -24,26 +24,39 @@
 #include "api/api.h"
 #include "api/auth.h"
 #include "api/mhd.h"
+#include "api/process.h"
 #include "server/disk.h"
 #include "server/front.h"
 #include "server/listen.h"
 #include "server/log.h"
 #include "server/remedy.h"
+#include "server/sandbox.h"
 #include "wal/base.h"
 #include "wal/store.h"
 
 #define FILES_WANTED (1u << 20)
 /* Of those, what neither connections nor logs may take: rings, directories, files being read. */
 #define FILES_KEPT 64u
+/* An error that no system call has. */
+#define SANDBOX_REFUSED (-4095)
 #define EVENT_QUIET_US UINT64_C(10000000)
 /* How often a stop looks whether its time is up. */
 #define STOP_TURN_US UINT64_C(100000)
+
+/* What the sandbox has no room for ends a debug build, so that tests find it. */
+#ifdef SANDBOX_KILLS
+#define KILL_STRAY_CALLS true
+#else
+#define KILL_STRAY_CALLS false
+#endif
 
 struct server {
     const struct config *config;
     bool is_volatile;
     unsigned connections_max, followers_max;
     struct listener listener;
+    struct sandbox sandbox;
+    struct api_layer layers[SANDBOX_LAYERS];
     struct store *store;
     struct api *api;
     struct mhd *mhd;
@@ -134,6 +147,20 @@ static void tell_damage(const struct server *server)
     }
 }
 
+/* "sandbox=privileges,dumps", and behind it what is missing and the first reason. */
+static void add_sandbox(struct log_line *line, const struct sandbox *sandbox)
+{
+    const struct sandbox_layer *missing = sandbox_missing(sandbox);
+    char names[96];
+    sandbox_list(sandbox, true, names, sizeof(names));
+    log_text(line, "sandbox", names[0] ? names : "none");
+    if (!missing)
+        return;
+    sandbox_list(sandbox, false, names, sizeof(names));
+    log_text(line, "sandbox_lacks", names);
+    log_quoted(line, "sandbox_reason", missing->text);
+}
+
 static void tell_ready(const struct server *server)
 {
     struct store_stats stats;
@@ -145,6 +172,7 @@ static void tell_ready(const struct server *server)
         log_text(&line, "tls", "on");
     log_text(&line, "backend", stats.backend);
     log_quoted(&line, "reason", stats.reason);
+    add_sandbox(&line, &server->sandbox);
     log_text(&line, "data", server->config->data);
     log_text(&line, "version", WALD_VERSION);
     log_number(&line, "pid", (uint64_t)getpid());
@@ -183,6 +211,15 @@ static void warn_of_disk(const char *path)
         warn("no_barriers", "the data directory is mounted without write barriers: a power cut can "
                             "take records that were acknowledged, unless the disk's cache has a "
                             "battery; mount it without nobarrier");
+}
+
+/* Whoever may write in it can put another log in the place of one, whatever the modes of the files. */
+static void warn_of_strangers_in(const char *path)
+{
+    struct stat about;
+    if (stat(path, &about) == 0 && (about.st_mode & S_IWOTH))
+        warn("writable_by_others", "everybody on this machine may write in the data directory, and "
+                                   "so replace what is in it: chmod o-w it");
 }
 
 /* Each open log and each connection is a file. Nothing here uses select(), so many are fine. */
@@ -233,6 +270,48 @@ static int share_files(struct server *server, unsigned files)
                       "followers-max");
 }
 
+/* ---- the sandbox ---- */
+
+/* Called by the store before it makes threads, which then have no more rights than this one. */
+static int enter_sandbox(void *context)
+{
+    struct server *server = context;
+    warn_of_disk(server->config->data); /* the last look at /proc */
+    warn_of_strangers_in(server->config->data);
+    const struct sandbox_plan plan = {
+        .mode = (enum sandbox_mode)server->config->sandbox,
+        .data = server->config->data,
+    };
+    return sandbox_enter(&server->sandbox, &plan) ? 0 : SANDBOX_REFUSED;
+}
+
+static int fail_sandbox(const struct server *server)
+{
+    const struct sandbox_layer *missing = sandbox_missing(&server->sandbox);
+    char sentence[400];
+    snprintf(sentence, sizeof(sentence),
+             "--sandbox on: %s: %s; --sandbox auto would do without, and say so", missing->name,
+             missing->text);
+    return fail_with(sentence);
+}
+
+/* When all is open that will be needed. */
+static int close_sandbox(struct server *server)
+{
+    struct store_stats stats;
+    store_stats(server->store, &stats);
+    sandbox_note_ring(&server->sandbox, strcmp(stats.backend, "uring") == 0, stats.ring_restricted);
+    return sandbox_close(&server->sandbox, KILL_STRAY_CALLS) ? 0 : fail_sandbox(server);
+}
+
+static void name_layers(struct server *server)
+{
+    for (unsigned i = 0; i < SANDBOX_LAYERS; i++) {
+        const struct sandbox_layer *layer = &server->sandbox.layers[i];
+        server->layers[i] = (struct api_layer){layer->name, layer->active, layer->text};
+    }
+}
+
 /* `reason` is what the store says, and may be empty. */
 static int fail_store(const struct config *config, int rc, const char *reason)
 {
@@ -280,7 +359,11 @@ static int open_store(struct server *server, unsigned files)
         store.write_handles_max =
             (unsigned)min_u64(store.write_handles_max, files - client_files(server) - FILES_KEPT);
 
+    store.before_threads = enter_sandbox;
+    store.before_threads_context = server;
     int rc = store_open(&server->store, config->data, &store, reason);
+    if (rc == SANDBOX_REFUSED)
+        return fail_sandbox(server);
     if (rc < 0)
         return fail_store(config, rc, reason);
     /* The ring is made by the first run, on the thread that will go on running it. */
@@ -340,6 +423,8 @@ static int open_api(struct server *server)
         .client_requests_per_second = config->client_requests_per_second,
         .client_bytes_per_second = config->client_bytes_per_second,
         .any_host = !server->listener.is_loopback && config->hosts.count == 0,
+        .layers = server->layers,
+        .layer_count = SANDBOX_LAYERS,
         .tell = tell,
         .context = server,
     };
@@ -446,18 +531,25 @@ static int start(struct server *server)
     warn_of_strangers(server->config);
     unsigned files = raise_file_limit();
     if (open_tokens(server) || open_certificate(server) || share_files(server, files) ||
-        check_disk(server) || open_store(server, files))
+        check_disk(server))
         return EXIT_FAILURE;
-    warn_of_disk(server->config->data);
 
+    /* What lies outside of the data directory comes first: names of hosts are looked up in files, and
+     * what is asked of /proc cannot be opened later. */
     const char *reason;
     if (listen_open(&server->listener, server->config->listen, (mode_t)server->config->socket_mode,
                     &reason) < 0)
         return fail(server->config->listen, reason);
+    process_open();
+    if (open_store(server, files))
+        return EXIT_FAILURE;
     if (open_api(server) || open_tls(server) || open_front(server) ||
         watch(server, mhd_poll_fd(server->mhd)) || watch(server, mhd_parking_fd(server->mhd)) ||
         watch(server, store_poll_fd(server->store, 0)) || watch(server, api_poll_fd(server->api)))
         return EXIT_FAILURE;
+    if (close_sandbox(server))
+        return EXIT_FAILURE;
+    name_layers(server);
 
     if (server->front && watch(server, front_poll_fd(server->front)))
         return EXIT_FAILURE;
@@ -640,6 +732,7 @@ static int stop(struct server *server)
     front_close(server->front, server->config->shutdown_timeout_us);
     tls_identity_put(server->identity);
     api_free(server->api);
+    process_close();
     auth_free(server->auth);
     listen_close(&server->listener);
     if (server->store)

@@ -78,6 +78,10 @@ const struct setting settings[] = {
     {"allow-volatile", SWITCH(allow_volatile), .fallback = "off",
      .help = "accept a data directory in memory (tmpfs, ramfs), which loses everything with the "
              "power; receipts then say so"},
+    {"sandbox", CHOICE(sandbox, "auto|on|off"), .fallback = "auto",
+     .help = "give up what serving does not need: privileges, files outside of the data directory, "
+             "other system calls, memory dumps. auto takes what the kernel has, on refuses to "
+             "start where some of it is missing"},
     {"auto-create", SWITCH(auto_create), .fallback = "on",
      .help = "an append to a log that does not exist makes it; off: it is refused with 404"},
     {"log-format", CHOICE(log_format, "logfmt|json"), .fallback = "logfmt",

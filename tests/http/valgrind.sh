@@ -18,16 +18,17 @@ END
 chmod +x "$work/wald"
 wald=$work/wald
 
-# It has nothing to say but which files it was given open; those it left open would have a trace.
+# It has nothing to say but which files it was given open; those it left open would have a trace. And
+# that it does not know openat2(), for which there is another way.
 clean()
 {
-    if grep -hv '^==[0-9]*== *$\|FILE DESCRIPTORS: \|Open file descriptor\|<inherited from parent>' \
+    if grep -hv '^--[0-9]*-- \|^==[0-9]*== *$\|FILE DESCRIPTORS: \|Open file descriptor\|<inherited from parent>' \
         "$work"/valgrind.* >"$work/complaints"; then
         die "valgrind: $(cat "$work/complaints")"
     fi
 }
 
-start --idle-timeout 30s --header-timeout 10s --body-timeout 1s
+start --sandbox off --idle-timeout 30s --header-timeout 10s --body-timeout 1s
 expect 200 -d hello "$url/logs/orders"
 expect 200 -H 'Transfer-Encoding: chunked' -d world "$url/logs/orders"
 head -c 100000 /dev/urandom >"$work/sent"
@@ -86,7 +87,7 @@ wait "$follower"
 clean
 
 # A start that fails, and a stop with a request that is cut off.
-start --shutdown-timeout 0s
+start --sandbox off --shutdown-timeout 0s
 status=0
 "$work/wald" serve --data "$work/other" --listen nowhere >"$work/out" 2>&1 || status=$?
 [ "$status" -eq 1 ] || die "a start that fails: exit status $status: $(cat "$work"/valgrind.*)"
