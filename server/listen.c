@@ -207,6 +207,19 @@ int listen_open(struct listener *ret_listener, const char *address, mode_t mode,
     return 0;
 }
 
+void listen_adopt(struct listener *ret_listener, int fd)
+{
+    struct sockaddr_un name = {0};
+    socklen_t bytes = sizeof(name) - 1;
+    ret_listener->fd = fd;
+    if (getsockname(fd, (struct sockaddr *)&name, &bytes) < 0 || name.sun_family != AF_UNIX) {
+        describe(ret_listener);
+        return;
+    }
+    snprintf(ret_listener->address, sizeof(ret_listener->address), "unix:%.80s", name.sun_path);
+    ret_listener->is_loopback = true;
+}
+
 void listen_close(struct listener *listener)
 {
     struct stat status;

@@ -37,4 +37,8 @@ int listen_open(struct listener *ret_listener, const char *address, mode_t mode,
 /* Closes it, if fd is not -1 by now, and removes it from the file system, if it is there. */
 void listen_close(struct listener *listener);
 
+/* Listens on a socket that somebody else has opened, of TCP or in the file system, which stays theirs to
+ * remove. */
+void listen_adopt(struct listener *ret_listener, int fd);
+
 #endif

@@ -29,6 +29,7 @@
 #include "server/front.h"
 #include "server/listen.h"
 #include "server/log.h"
+#include "server/notify.h"
 #include "server/remedy.h"
 #include "server/sandbox.h"
 #include "wal/base.h"
@@ -42,6 +43,8 @@
 #define EVENT_QUIET_US UINT64_C(10000000)
 /* How often a stop looks whether its time is up. */
 #define STOP_TURN_US UINT64_C(100000)
+/* For how long a turn of it asks the service manager not to lose patience. */
+#define STOP_EXTENSION_US 15000000
 
 /* What the sandbox has no room for ends a debug build, so that tests find it. */
 #ifdef SANDBOX_KILLS
@@ -63,6 +66,7 @@ struct server {
     struct tls_identity *identity; /* NULL: no TLS */
     struct front *front;           /* likewise */
     struct auth *auth;             /* until the API has it */
+    struct notify notify;
     int epoll_fd, signal_fd;
     bool stopping;
 
@@ -522,6 +526,29 @@ static void warn_of_network(const struct config *config)
                            "address: use --tls-cert, or put something that speaks TLS before it");
 }
 
+/* One that was handed over, or one of our own. */
+static int open_listener(struct server *server)
+{
+    const char *reason;
+    int fd = notify_socket(&reason);
+    if (fd >= 0) {
+        listen_adopt(&server->listener, fd);
+        return 0;
+    }
+    if (fd != -ENOENT)
+        return fail("socket activation", reason);
+    if (listen_open(&server->listener, server->config->listen, (mode_t)server->config->socket_mode,
+                    &reason) < 0)
+        return fail(server->config->listen, reason);
+    return 0;
+}
+
+static int open_manager(struct server *server)
+{
+    const char *reason;
+    return notify_open(&server->notify, &reason) < 0 ? fail("NOTIFY_SOCKET", reason) : 0;
+}
+
 static int start(struct server *server)
 {
     /* First of all: what comes before is lost on the first process of a container. */
@@ -536,12 +563,8 @@ static int start(struct server *server)
 
     /* What lies outside of the data directory comes first: names of hosts are looked up in files, and
      * what is asked of /proc cannot be opened later. */
-    const char *reason;
-    if (listen_open(&server->listener, server->config->listen, (mode_t)server->config->socket_mode,
-                    &reason) < 0)
-        return fail(server->config->listen, reason);
     process_open();
-    if (open_store(server, files))
+    if (open_manager(server) || open_listener(server) || open_store(server, files))
         return EXIT_FAILURE;
     if (open_api(server) || open_tls(server) || open_front(server) ||
         watch(server, mhd_poll_fd(server->mhd)) || watch(server, mhd_parking_fd(server->mhd)) ||
@@ -556,6 +579,7 @@ static int start(struct server *server)
     if (!server->listener.is_loopback)
         warn_of_network(server->config);
     tell_ready(server);
+    notify_say(&server->notify, "READY=1\nSTATUS=Serving at %s", server->listener.address);
     return 0;
 }
 
@@ -640,6 +664,7 @@ static void begin_stop(struct server *server, const struct signalfd_siginfo *inf
     sigprocmask(SIG_UNBLOCK, &signals, NULL);
 
     server->stopping = true;
+    notify_say(&server->notify, "STOPPING=1\nSTATUS=Answering what is under way");
     api_drain(server->api);
     mhd_quiesce(server->mhd);
     if (server->front)
@@ -707,6 +732,7 @@ static uint64_t turn(struct server *server, uint64_t wait_us)
     uint64_t next_us = mhd_run(server->mhd);
     if (take_arrivals(server)) /* there is room for them since it has run */
         next_us = 0;
+    next_us = min_u64(next_us, notify_turn(&server->notify, api_now_us()));
     return min_u64(next_us, store_run_delay_us(server->store, 0));
 }
 
@@ -716,11 +742,17 @@ static void serve(struct server *server)
     while (!server->stopping)
         wait_us = turn(server, wait_us);
 
-    uint64_t until_us = api_now_us() + server->config->shutdown_timeout_us;
+    uint64_t until_us = api_now_us() + server->config->shutdown_timeout_us, say_us = 0;
     while (api_in_progress(server->api) > 0 &&
            (api_now_us() < until_us || api_appends_waiting(server->api) > 0 ||
-            mhd_suspended(server->mhd) > 0))
+            mhd_suspended(server->mhd) > 0)) {
+        /* For the disk a stop waits without a limit, so the manager is asked to wait, too. */
+        if (api_now_us() >= say_us) {
+            notify_say(&server->notify, "EXTEND_TIMEOUT_USEC=%d", STOP_EXTENSION_US);
+            say_us = api_now_us() + STOP_EXTENSION_US / 15;
+        }
         wait_us = turn(server, min_u64(wait_us, STOP_TURN_US));
+    }
 }
 
 /* ---- stopping ---- */
@@ -741,12 +773,14 @@ static int stop(struct server *server)
         close(server->epoll_fd);
     if (server->signal_fd >= 0)
         close(server->signal_fd);
+    notify_close(&server->notify);
     return rc;
 }
 
 int server_run(const struct config *config)
 {
-    struct server server = {.config = config, .listener.fd = -1, .epoll_fd = -1, .signal_fd = -1};
+    struct server server = {
+        .config = config, .listener.fd = -1, .notify.fd = -1, .epoll_fd = -1, .signal_fd = -1};
     log_open((enum log_format)config->log_format);
     int status = start(&server);
     if (status == 0)

@@ -1,6 +1,7 @@
 /*
  * Somebody who has taken over the process: loaded into the program (LD_PRELOAD), it tries on SIGUSR2
- * what serving never does, on the thread that serves, and says what came of it. For sandbox.sh.
+ * what serving never does, on the thread that serves, and says what came of it. For sandbox.sh. On
+ * SIGUSR1 it holds that thread up for three seconds, for notify.py.
  *
  *   INTRUDER_REPORT   the file that gets a line for each attempt: "read-outside EACCES"
  *   INTRUDER_DATA     the data directory
@@ -16,6 +17,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static int report_fd = -1;
@@ -58,8 +60,19 @@ static void intrude(int signal)
     errno = error;
 }
 
+static void hold_up(int signal)
+{
+    struct timespec left = {.tv_sec = 3};
+    int error = errno;
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        continue;
+    errno = error;
+}
+
 static __attribute__((constructor)) void enter(void)
 {
+    struct sigaction hold = {.sa_handler = hold_up, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &hold, NULL);
     const char *path = getenv("INTRUDER_REPORT"), *data = getenv("INTRUDER_DATA");
     if (!path || !data)
         return;
