@@ -449,7 +449,10 @@ static int make_folders(void **state)
     make_file(path_of(outside, "doomed"));
     make_file(path_of(data, "own"));
     make_file(path_of(beside, "certificate"));
-    return symlink("/etc/passwd", path_of(data, "link"));
+    char *link = path_of(data, "link");
+    int rc = symlink("/etc/passwd", link);
+    free(link);
+    return rc;
 }
 
 int main(void)
