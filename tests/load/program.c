@@ -140,9 +140,11 @@ static void execute(const struct program *program, int log, pid_t parent)
     char data[600];
     path_in(program, "data", data);
     const struct options *options = program->options;
-    const char *words[8 + SERVE_MAX + 1] = {options->program, "serve",       "--data", data,
-                                            "--listen",       "127.0.0.1:0", "--io",   options->io};
-    memcpy(words + 8, options->serve, sizeof(options->serve));
+    /* In its sandbox only root can count its files, as program_files() does. */
+    const char *words[10 + SERVE_MAX + 1] = {
+        options->program, "serve", "--data",    data,        "--listen",
+        "127.0.0.1:0",    "--io",  options->io, "--sandbox", geteuid() == 0 ? "auto" : "off"};
+    memcpy(words + 10, options->serve, sizeof(options->serve));
     /* Nothing may outlive the driver. */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
