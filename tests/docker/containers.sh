@@ -106,6 +106,13 @@ expect_backend()
     echo "$metric" | grep -q "backend=\"$1\".*reason=\"$2" || die "/metrics: wanted $1, $2: $metric"
 }
 
+# expect_sandbox: whatever list the runtime has, the service gives up all that the kernel knows of.
+expect_sandbox()
+{
+    docker logs "$name" 2>&1 | grep -q "event=ready .* sandbox=$sandbox " ||
+        die "the line of the start: wanted $sandbox: $(docker logs "$name" 2>&1)"
+}
+
 expect_healthy()
 {
     local health
@@ -143,6 +150,7 @@ scenario()
 
     run "$image" "$@"
     expect_backend "$backend" "$reason"
+    expect_sandbox
     write_some killed
     docker kill "$name" >/dev/null
     write_end
@@ -222,6 +230,10 @@ docker run --rm --network none --entrypoint /usr/bin/ldd wald /usr/local/bin/wal
     die 'a library is missing'
 
 # ---- each way to run them ----
+
+sandbox=privileges,dumps,files,calls,ring
+[ "$(docker run --rm --network none --security-opt seccomp=unconfined --entrypoint wald wald doctor --json /data |
+    jq -r '.checks[] | select(.name == "sandbox files") | .ok')" = true ] || sandbox=privileges,dumps,calls,ring
 
 # What a runtime does to io_uring, and nothing else.
 refusing()
