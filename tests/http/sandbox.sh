@@ -216,6 +216,7 @@ well_formed()
 evil=$(printf 'x\033[2Jx" event=forged level=error reason="')
 start_with()
 {
+    : >"$work/log"
     "$@" "$program" serve --data "$data" --listen 127.0.0.1:0 --io "$backend" 2>"$work/log" &
     server_pid=$!
     wait_for 'event=ready' || die "$(cat "$work/log")"
