@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 static int report_fd = -1;
-static char inside[4096], through_link[4096], by_dots[4096];
+static char inside[4096], through_link[4096], by_dots[4096], new_outside[4096];
 
 static void report(const char *attempt, long rc)
 {
@@ -33,7 +33,7 @@ static void try_files(void)
 {
     report("read-outside", open("/etc/passwd", O_RDONLY));
     report("list-outside", open("/", O_RDONLY | O_DIRECTORY));
-    report("write-outside", open("/var/tmp/intruder", O_WRONLY | O_CREAT, 0600));
+    report("write-outside", open(new_outside, O_WRONLY | O_CREAT, 0600));
     report("through-link", open(through_link, O_RDONLY));
     report("by-dots", open(by_dots, O_RDONLY));
     report("inside", open(inside, O_RDONLY));
@@ -79,6 +79,7 @@ static __attribute__((constructor)) void enter(void)
     report_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     snprintf(inside, sizeof(inside), "%s/format", data);
     snprintf(through_link, sizeof(through_link), "%s/link", data);
+    snprintf(new_outside, sizeof(new_outside), "%s.intruded", data);
     snprintf(by_dots, sizeof(by_dots), "%s/../outside", data);
     struct sigaction action = {.sa_handler = intrude, .sa_flags = SA_RESTART};
     sigaction(SIGUSR2, &action, NULL);

@@ -144,7 +144,7 @@ for attempt in read-outside list-outside write-outside through-link by-dots; do
     expect_attempt "$attempt" EACCES
 done
 expect_attempt inside 'done'
-[ ! -e /var/tmp/intruder ] || die 'it wrote outside'
+[ ! -e "$data.intruded" ] || die 'it wrote outside'
 expect 200 -d 'and on it goes' "$url/logs/orders"
 expect 200 "$url/version"
 build_type=$(member build_type)
@@ -165,7 +165,7 @@ intrude --sandbox off
 for attempt in read-outside list-outside write-outside through-link by-dots socket; do
     expect_attempt "$attempt" 'done' # so the refusals above were the sandbox's
 done
-rm -f /var/tmp/intruder
+rm -f "$data.intruded"
 kill -KILL "$server_pid" # it has become another program
 ended
 unset INTRUDER_CALLS
