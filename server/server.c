@@ -11,6 +11,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -282,9 +283,21 @@ static int enter_sandbox(void *context)
     struct server *server = context;
     warn_of_disk(server->config->data); /* the last look at /proc */
     warn_of_strangers_in(server->config->data);
+    const struct config *config = server->config;
+    const char *const read_again[] = {config->tokens, config->tls_cert, config->tls_key};
+    const char *readable[ARRAY_SIZE(read_again)], *removable = server->listener.path;
+    size_t readable_count = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(read_again); i++) {
+        if (read_again[i])
+            readable[readable_count++] = read_again[i];
+    }
     const struct sandbox_plan plan = {
-        .mode = (enum sandbox_mode)server->config->sandbox,
-        .data = server->config->data,
+        .mode = (enum sandbox_mode)config->sandbox,
+        .data = config->data,
+        .readable = readable,
+        .readable_count = readable_count,
+        .removable = &removable,
+        .removable_count = removable[0] ? 1 : 0,
     };
     return sandbox_enter(&server->sandbox, &plan) ? 0 : SANDBOX_REFUSED;
 }
@@ -643,8 +656,10 @@ static void reload(struct server *server)
     log_begin(&line, "info", "reloading");
     log_text(&line, "signal", "SIGHUP");
     log_end(&line);
+    notify_say(&server->notify, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, api_now_us());
     reload_tokens(server);
     reload_certificate(server);
+    notify_say(&server->notify, "READY=1");
 }
 
 static void begin_stop(struct server *server, const struct signalfd_siginfo *info)

@@ -69,14 +69,14 @@ static void settings_without_memory_are_not_called_wrong(void **state)
     int needed = 0;
     bool read = false;
     for (; !read; needed++) {
-        struct settings settings;
+        struct settings_wish settings;
         char advice[JSON_ADVICE_BYTES];
         assert_in_range(needed, 0, 50);
         allocations_left = needed;
         read = json_read_settings(body, strlen(body), &settings, advice);
         allocations_left = -1;
         if (read)
-            assert_true(settings.floor_committed);
+            assert_true(settings.settings.floor_committed);
         else
             assert_int_equal(errno, ENOMEM);
     }
@@ -87,7 +87,7 @@ static void settings_that_are_wrong_are_not_a_lack_of_memory(void **state)
 {
     static const char *const bodies[] = {"{", "[]", "{\"a\":1}", "{\"durability\":1}", "x"};
     for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++) {
-        struct settings settings;
+        struct settings_wish settings;
         char advice[JSON_ADVICE_BYTES];
         assert_false(json_read_settings(bodies[i], strlen(bodies[i]), &settings, advice));
         assert_int_not_equal(errno, ENOMEM);
