@@ -1,0 +1,298 @@
+"""The program under test, asked over plain sockets; and what every answer is held against."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "tests", "openapi"))
+
+# pylint: disable=wrong-import-position # they lie beside it
+from contract import Contract, load  # noqa: E402
+from exchanges import Checker, Exchange, parse_headers  # noqa: E402
+
+SKIPPED = 77
+PATIENCE_S = 20  # whoever has got no answer by then is stuck
+READY_S = 60
+
+
+class Failure(Exception):
+    """What was seen contradicts what was promised."""
+
+
+class Lost(Exception):
+    """The connection was closed without a whole answer."""
+
+
+class Answer:
+    """status, headers (lower case to list of values), body."""
+
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def header(self, name):
+        return self.headers.get(name, [None])[0]
+
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def problem(self):
+        """The last word of its type, or an empty string."""
+        if self.header("content-type") != "application/problem+json" or not self.body:
+            return ""
+        return self.json()["type"].rsplit("/", 1)[1]
+
+    @property
+    def changed_nothing(self):
+        """Whether it is a promise that nothing has been done."""
+        return 400 <= self.status < 500 or b"Nothing was changed" in self.body
+
+    def __str__(self):
+        return f"{self.status} {self.body[:300]!r}"
+
+
+class Connection:
+    """One connection, which is made when it is needed."""
+
+    def __init__(self, port, patience_s=PATIENCE_S):
+        self.port, self.patience_s = port, patience_s
+        self.socket, self.buffer = None, b""
+
+    def open(self):
+        if self.socket is None:
+            try:
+                self.socket = socket.create_connection(("127.0.0.1", self.port), self.patience_s)
+            except OSError as error:
+                raise Lost(str(error)) from error
+            self.buffer = b""
+
+    def close(self):
+        if self.socket is not None:
+            self.socket.close()
+        self.socket = None
+
+    def send(self, data):
+        self.open()
+        try:
+            self.socket.sendall(data)
+        except socket.timeout as error:
+            raise Failure(f"nobody takes the request: {data[:80]!r}") from error
+        except OSError:
+            pass  # there may be an answer all the same
+
+    def more(self, wanted):
+        """Reads on; `wanted` says what for."""
+        try:
+            data = self.socket.recv(1 << 16)
+        except socket.timeout as error:
+            raise Failure(f"no answer in {self.patience_s} s: {wanted}") from error
+        except OSError as error:
+            self.close()
+            raise Lost(str(error)) from error
+        if not data:
+            self.close()
+            raise Lost("closed")
+        self.buffer += data
+
+    def until(self, mark, wanted):
+        while mark not in self.buffer:
+            self.more(wanted)
+        taken, _, self.buffer = self.buffer.partition(mark)
+        return taken
+
+    def exactly(self, count, wanted):
+        while len(self.buffer) < count:
+            self.more(wanted)
+        taken, self.buffer = self.buffer[:count], self.buffer[count:]
+        return taken
+
+    def head(self, wanted):
+        """Status and headers of the next final answer."""
+        while True:
+            lines = self.until(b"\r\n\r\n", wanted).decode("latin-1").split("\r\n")
+            match = re.match(r"HTTP/1\.[01] ([0-9]{3})", lines[0])
+            if not match:
+                raise Failure(f"not a status line: {lines[0]!r}")
+            if match[1] != "100":
+                return int(match[1]), parse_headers(lines[1:])
+
+    def chunk(self, wanted):
+        """The next one of a body in chunks; empty: the last."""
+        size = int(self.until(b"\r\n", wanted), 16)
+        data = self.exactly(size, wanted)
+        self.until(b"\r\n", wanted)
+        return data
+
+    def answer(self, method, wanted):
+        status, headers = self.head(wanted)
+        body = b""
+        if "chunked" in headers.get("transfer-encoding", []):
+            while chunk := self.chunk(wanted):
+                body += chunk
+        elif method != "HEAD" and status not in (204, 304):
+            body = self.exactly(int(headers.get("content-length", ["0"])[0]), wanted)
+        if "close" in headers.get("connection", []):
+            self.close()
+        return Answer(status, headers, body)
+
+
+def request_bytes(method, target, headers=None, body=None):
+    head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n"
+    for name, value in (headers or {}).items():
+        head += f"{name}: {value}\r\n"
+    if body is not None:
+        head += f"Content-Length: {len(body)}\r\n"
+    return head.encode() + b"\r\n" + (body or b"")
+
+
+class Judge:
+    """Holds answers against openapi.yaml, and counts them."""
+
+    def __init__(self):
+        self.checker = Checker(Contract(load(os.path.join(ROOT, "openapi.yaml"))))
+        self.counts = {}
+
+    def judge(self, method, target, headers, answer, without_words=False):
+        """`without_words`: what was done may be told without a body, which openapi.yaml says of all."""
+        if without_words and target.startswith("/logs") and method in ("POST", "PUT") and not answer.body and \
+                answer.status in (200, 201, 202) and answer.header("location"):
+            self.count(f"{answer.status} without words")
+            return
+        exchange = Exchange()
+        exchange.name = f"{method} {target}"
+        exchange.method, exchange.target = method, target
+        exchange.request_headers = {name.lower(): [value] for name, value in (headers or {}).items()}
+        exchange.status, exchange.headers, exchange.body = answer.status, answer.headers, answer.body
+        faults = self.checker.check(exchange)
+        if faults:
+            raise Failure(f"{method} {target}: {answer}: {'; '.join(faults)}")
+        self.count(f"{answer.status} {answer.problem}".strip())
+
+    def count(self, what):
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def __str__(self):
+        return ", ".join(f"{count} × {what}" for what, count in sorted(self.counts.items()))
+
+
+class Program:
+    """One directory of logs, and the process that serves it, if there is one."""
+
+    def __init__(self, wald, backend, parent, name="faults"):
+        self.wald, self.backend = wald, backend
+        self.folder = tempfile.mkdtemp(prefix=f"{name}.", dir=parent)
+        self.data = os.path.join(self.folder, "data")
+        self.log = os.path.join(self.folder, "log")
+        self.port = 0
+        self.process = None
+
+    def said(self):
+        try:
+            with open(self.log, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def launch(self, *arguments, environment=None, before=None):
+        """`before` runs in the new process: limits."""
+        surroundings = dict(os.environ, **(environment or {}))
+        options = ":".join(filter(None, [surroundings.get("ASAN_OPTIONS"), "exitcode=99",
+                                         "verify_asan_link_order=0", "allocator_may_return_null=1"]))
+        surroundings["ASAN_OPTIONS"] = options
+        with open(self.log, "wb") as log:
+            # pylint: disable=consider-using-with,subprocess-popen-preexec-fn # it outlives this
+            self.process = subprocess.Popen(
+                [self.wald, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}",
+                 "--io", self.backend, *arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=surroundings,
+                preexec_fn=before)
+
+    def wait_ready(self):
+        """False: it ended instead."""
+        end = time.monotonic() + READY_S
+        while time.monotonic() < end:
+            running = self.running()
+            ready = re.search(r"event=ready .*listen=127\.0\.0\.1:(\d+) ", self.said())
+            if ready and running:
+                self.port = int(ready[1])
+                return True
+            if not running:
+                return False
+            time.sleep(0.003)
+        raise Failure("the program neither became ready nor ended")
+
+    def start(self, *arguments, environment=None, before=None):
+        """Returns when it is ready. Exits with 77 where this backend cannot be had."""
+        self.launch(*arguments, environment=environment, before=before)
+        if self.wait_ready():
+            return
+        said = self.said()
+        if self.backend == "uring" and "io_uring" in said:
+            self.remove()
+            print("skipped:", said.strip().split("\n")[-1])
+            sys.exit(SKIPPED)
+        raise Failure(f"the program did not become ready: {said[-2000:]}")
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def ask(self, method, target, headers=None, body=None, patience_s=PATIENCE_S):
+        """One request over a connection of its own."""
+        connection = Connection(self.port, patience_s)
+        try:
+            connection.send(request_bytes(method, target, headers, body))
+            return connection.answer(method, f"{method} {target}")
+        finally:
+            connection.close()
+
+    def stats(self):
+        return self.ask("GET", "/stats").json()
+
+    def files(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def memory(self):
+        """Resident bytes."""
+        with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def kill(self):
+        if not self.running():
+            raise Failure(f"the program ended by itself: {self.process.returncode}")
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self):
+        if self.running():
+            self.process.send_signal(signal.SIGTERM)
+
+    def wait_end(self, patience_s=60):
+        """Its exit status."""
+        try:
+            return self.process.wait(patience_s)
+        except subprocess.TimeoutExpired as error:
+            raise Failure("it does not stop") from error
+
+    def stop(self):
+        """The end in good order, which is also when sanitizers have their say."""
+        if not self.running():
+            raise Failure(f"the program ended by itself: {self.process.returncode}")
+        self.terminate()
+        status = self.wait_end()
+        if status != 0 or "event=stopped" not in self.said():
+            raise Failure(f"exit status {status} after SIGTERM")
+
+    def remove(self):
+        if self.running():
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
