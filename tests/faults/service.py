@@ -162,10 +162,13 @@ class Judge:
         self.counts = {}
 
     def judge(self, method, target, headers, answer, without_words=False):
-        """`without_words`: what was done may be told without a body, which openapi.yaml says of all."""
+        """`without_words`: for want of memory the status may have to do, and where a record is."""
         if without_words and target.startswith("/logs") and method in ("POST", "PUT") and not answer.body and \
                 answer.status in (200, 201, 202) and answer.header("location"):
             self.count(f"{answer.status} without words")
+            return
+        if without_words and answer.status == 503 and not answer.body:
+            self.count("503 without words")
             return
         exchange = Exchange()
         exchange.name = f"{method} {target}"
