@@ -1,0 +1,653 @@
+#!/usr/bin/env python3
+"""soak.py WALD BACKEND FOLDER [--seconds N] [--seed N] [--plants]: mixed load at both doors for as long as
+wanted, while every few seconds something happens to the program: kill -9, a stop in good order, a full
+disk, damage in the files of a log, or nothing.
+
+Held against each other are what was sent, what was answered and what is there: each acknowledged record is
+there once, at its offset, byte for byte, in every later life; what was refused is not; what had no answer is
+there whole or not at all; events come in order, without a gap or a double. A damaged log tells of its damage
+and loses nothing else. Memory and descriptors may not grow from life to life. The largest latency is
+printed, and so is everything that makes a run what it is: --seed repeats choices, but not the timing."""
+
+import argparse
+import collections
+import contextlib
+import json
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
+
+# pylint: disable=wrong-import-position # it lies beside it
+from model import Log, read_all  # noqa: E402
+from service import Connection, Failure, Judge, Lost, Program, request_bytes  # noqa: E402
+
+MIB = 1 << 20
+JSON = {"Content-Type": "application/json"}
+EVENTS = {"Accept": "text/event-stream"}
+WRITERS = 4
+LOGS = 3
+EPISODES = ["kill", "kill", "kill", "stop", "full", "damage", "quiet"]
+DISK_BYTES = 512 * MIB
+GROWTH_BYTES = 24 * MIB  # of memory, from the first lives to the last
+RECORDS_MAX = 4000  # of a log, before it is deleted and made anew: an oracle remembers all
+
+
+class Client(threading.Thread):
+    """What runs beside the episodes, until it is told to end."""
+
+    def __init__(self, soak, number):
+        super().__init__(daemon=True)
+        self.soak, self.number = soak, number
+        self.random = random.Random(f"{soak.seed} {type(self).__name__} {number}")
+        self.failure, self.done, self.latency_s = None, 0, 0.0
+        self.connection = Connection(soak.program.port, soak.patience_s)
+
+    def turn(self):
+        raise NotImplementedError
+
+    def ask(self, method, target, headers=None, body=None):
+        """The answer; None: the connection was lost, which only a kill may do."""
+        begun = time.monotonic()
+        try:
+            self.connection.port = self.soak.program.port
+            self.connection.send(request_bytes(method, target, headers, body))
+            answer = self.connection.answer(method, f"{method} {target}")
+        except Lost:
+            self.connection.close()
+            return None
+        self.latency_s = max(self.latency_s, time.monotonic() - begun)
+        self.soak.judge_answer(method, target, headers, answer)
+        return answer
+
+    def run(self):
+        try:
+            while not self.soak.ending.is_set():
+                self.soak.open.wait(1)
+                if not self.soak.open.is_set():
+                    continue
+                with self.soak.counted():
+                    self.turn()
+                time.sleep(0.001)
+        except Exception as error:  # pylint: disable=broad-except # a thread tells nobody else
+            self.failure = f"{type(self).__name__} {self.number}: {type(error).__name__} {error}"
+        self.connection.close()
+
+
+class Writer(Client):
+    """Appends to its logs at the first door: one by one, in batches, with keys that are sent again."""
+
+    def __init__(self, soak, number):
+        super().__init__(soak, number)
+        self.sequence = 0
+        self.key = None  # (log, key, record): without an answer so far
+
+    def record(self):
+        self.sequence += 1
+        size = self.random.choice((20, 200, 2000, 20000))
+        return f"{self.number}:{self.sequence}:".encode() + b"w" * self.random.randrange(size)
+
+    def retry(self):
+        log, key, record = self.key
+        answer = self.ask("POST", f"/logs/{log.name}", {"Idempotency-Key": key}, record)
+        if answer is not None and answer.status == 200:
+            if answer.body and "duplicate" in answer.json():
+                raise Failure(f"a key was forgotten: {answer}")
+            log.uncertain.remove([record])
+            log.sent([record], answer)
+            self.key = None
+        elif answer is not None and answer.changed_nothing and answer.status != 503:
+            self.key = None  # not stored now; whether it was at first stays open
+
+    def turn(self):
+        if self.key:
+            self.retry()
+            return
+        log = self.soak.log(f"w{self.number}-{self.random.randrange(LOGS)}")
+        choice = self.random.random()
+        if choice < 0.2:
+            record = self.record()
+            self.key = (log, f'"{self.number}-{self.sequence}"', record)
+            log.uncertain.append([record])
+            self.retry()
+            return
+        records = [self.record() for _ in range(1 if choice < 0.7 else self.random.randrange(2, 20))]
+        headers = {"Content-Type": "application/x-ndjson"} if len(records) > 1 else None
+        answer = self.ask("POST", f"/logs/{log.name}", headers, b"\n".join(records))
+        log.sent(records, answer)
+        if answer is None or answer.status != 200:
+            time.sleep(0.02)
+            return
+        self.done += len(records)
+        self.read(log)
+
+    def read(self, log):
+        """A record that was acknowledged, at random."""
+        offset = self.random.choice(list(log.acknowledged.items())[-200:])[0]
+        answer = self.ask("GET", f"/logs/{log.name}/records/{offset}")
+        if answer is not None and answer.status == 200 and answer.body != log.acknowledged[offset]:
+            raise Failure(f"{log.name}, {offset}: {answer}")
+        if answer is not None and answer.status not in (200, 503):
+            raise Failure(f"{log.name}, {offset}, which was acknowledged: {answer}")
+
+
+class Streamer(Client):
+    """Appends JSON messages to a stream at the second door, as a producer that sends again until it is
+    answered, and reads all of it now and then."""
+
+    def __init__(self, soak, number):
+        super().__init__(soak, number)
+        self.path, self.messages, self.sequence, self.made = f"/v1/stream/s{number}", [], 0, False
+
+    def turn(self):
+        if not self.made:
+            answer = self.ask("PUT", self.path, JSON)
+            self.made = answer is not None and answer.status in (200, 201)
+            return
+        message = f"{self.number}-{self.sequence}"
+        headers = dict(JSON, **{"Producer-Id": "soak", "Producer-Epoch": "0",
+                                "Producer-Seq": str(self.sequence)})
+        answer = self.ask("POST", self.path, headers, json.dumps([message]).encode())
+        if answer is None or answer.status >= 500:
+            time.sleep(0.02)
+            return
+        if answer.status not in (200, 204):
+            raise Failure(f"message {message} of {self.path}: {answer}")
+        self.messages.append(message)
+        self.sequence += 1
+        self.done += 1
+        if self.sequence % 200 == 0:
+            self.check()
+
+    def check(self):
+        """All that is there, from the beginning."""
+        found, target = [], self.path
+        while True:
+            answer = self.ask("GET", target)
+            if answer is None or answer.status == 503:
+                return
+            if answer.status != 200:
+                raise Failure(f"{target}: {answer}")
+            found += answer.json()
+            if answer.header("stream-up-to-date") == "true":
+                break
+            target = f"{self.path}?offset={answer.header('stream-next-offset')}"
+        # The newest may be there and not be acknowledged yet.
+        pending = [f"{self.number}-{self.sequence}"]
+        if found not in (self.messages, self.messages + pending):
+            raise Failure(f"{self.path}: {len(found)} messages, of {len(self.messages)} that were "
+                          f"acknowledged; the last are {found[-3:]} and {self.messages[-3:]}")
+
+
+class Follower(Client):
+    """Follows a log by events, and comes again where its stream was broken off."""
+
+    def __init__(self, soak, number):
+        super().__init__(soak, number)
+        self.next, self.is_open = 0, False
+        self.connection.patience_s = 2
+
+    @property
+    def name(self):
+        return f"w{self.number % WRITERS}-0"
+
+    def open(self):
+        target = f"/logs/{self.name}/records?offset={self.next}"
+        self.connection.port = self.soak.program.port
+        self.connection.send(request_bytes("GET", target, EVENTS))
+        status, headers = self.connection.head(target)
+        if status != 200:
+            self.connection.exactly(int(headers.get("content-length", ["0"])[0]), target)
+            time.sleep(0.1)
+        self.is_open = status == 200
+
+    def turn(self):
+        try:
+            if not self.is_open:
+                self.open()
+                return
+            for event in self.connection.chunk("events").decode().split("\n\n"):
+                self.take(event)
+        except (Lost, ValueError):
+            self.is_open = False
+            self.connection.close()
+        except Failure as failure:
+            if "no answer" not in str(failure):
+                raise
+            self.is_open = False  # heartbeats come once a second: it is being killed or stalls
+            self.connection.close()
+
+    def take(self, event):
+        data = re.search(r"^data: ?(\{\"offset\".*)$", event, re.M)
+        if not data:
+            return
+        record = json.loads(data[1])
+        if record["offset"] != self.next:
+            raise Failure(f"an event of {self.name} has offset {record['offset']}, and {self.next} "
+                          "is next")
+        wanted = self.soak.log(self.name).acknowledged.get(self.next)
+        if wanted is not None and wanted != record["data"].encode():
+            raise Failure(f"an event of {self.name} has at {self.next} {record['data'][:80]!r}")
+        self.next += 1
+        self.done += 1
+
+
+class Soak:
+    """A directory, the lives of the program on it, and its clients."""
+
+    def __init__(self, options, program):
+        self.options, self.program, self.seed = options, program, options.seed
+        self.random = random.Random(options.seed)
+        self.patience_s = 30
+        self.judge = Judge()
+        self.lock = threading.Lock()
+        self.logs = {}
+        self.ending, self.open = threading.Event(), threading.Event()
+        self.active = 0
+        self.clients = []
+        self.episodes = collections.Counter()
+        self.measures = []  # (memory, files) of each life
+        self.damaged = 0
+        self.broken = 0
+
+    # ---- for clients ----
+
+    def log(self, name):
+        with self.lock:
+            return self.logs.setdefault(name, Log(name))
+
+    def counted(self):
+        soak = self
+
+        class Counted:
+            """While a client has a turn."""
+
+            def __enter__(self):
+                with soak.lock:
+                    soak.active += 1
+
+            def __exit__(self, *_):
+                with soak.lock:
+                    soak.active -= 1
+
+        return Counted()
+
+    def judge_answer(self, method, target, headers, answer):
+        with self.lock:
+            # To hold each against the schema would take most of the time.
+            if answer.status >= 300 or self.judge.counts.get(str(answer.status), 0) % 50 == 0:
+                self.judge.judge(method, target, headers, answer)
+            else:
+                self.judge.count(str(answer.status))
+
+    # ---- episodes ----
+
+    def start(self):
+        self.program.start("--heartbeat", "1s", "--followers-max", "50", "--idle-timeout", "10s",
+                           "--segment-bytes", "1MiB", "--space-floor", "0KiB")
+
+    def pause(self):
+        """Clients finish what they have begun, and begin nothing."""
+        self.open.clear()
+        end = time.monotonic() + self.patience_s + 10
+        while self.active:
+            if time.monotonic() > end:
+                raise Failure(f"{self.active} clients are stuck")
+            self.look()
+            time.sleep(0.01)
+
+    def look(self):
+        for client in self.clients:
+            if client.failure:
+                raise Failure(client.failure)
+
+    def work(self, seconds):
+        self.open.set()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.look()
+            if not self.program.running():
+                raise Failure(f"the program ended by itself: {self.program.process.returncode}")
+            time.sleep(0.05)
+
+    def measure(self):
+        """At rest: streams of events are closed, nothing is asked."""
+        for client in self.clients:
+            client.connection.close()
+            if isinstance(client, Follower):
+                client.is_open = False
+        end = time.monotonic() + 20
+        while True:
+            stats = self.program.stats()
+            files = self.program.files() - stats["write_handles"]
+            if stats["requests_in_progress"] <= 1 and stats["appends_waiting"] == 0 and \
+                    stats["followers"] == 0 and stats["connections"] <= 1:
+                break
+            if time.monotonic() > end:
+                raise Failure(f"something is left waiting: {stats}")
+            time.sleep(0.05)
+        self.measures.append((self.program.memory(), files))
+
+    def verify(self):
+        """All that is there, held against all that was sent. No client is active."""
+        connection = Connection(self.program.port, self.patience_s)
+
+        def ask(target):
+            connection.send(request_bytes("GET", target))
+            return connection.answer("GET", target)
+
+        for name, log in list(self.logs.items()):
+            found, first = read_all(ask, name)
+            if found is None:
+                if log.acknowledged:
+                    raise Failure(f"the log {name} is gone")
+                continue
+            log.check(found, first)
+            self.learn(log, found)
+        connection.close()
+        for client in self.clients:
+            if isinstance(client, Streamer) and client.made:
+                client.check()
+
+    def learn(self, log, found):
+        """What had no answer is settled now: it stays as it is for ever."""
+        pending = [client.key[2] for client in self.clients
+                   if isinstance(client, Writer) and client.key and client.key[0] is log]
+        there = {data: offset for offset, data in found.items()}
+        kept = []
+        for records in log.uncertain:
+            if records[0] in pending:
+                kept.append(records)
+            elif records[0] in there:
+                log.acknowledge(there[records[0]], records)
+            else:
+                log.refused.update(records)
+        log.uncertain = kept
+
+    def kill(self):
+        self.work(self.random.uniform(0.5, self.options.episode))
+        self.program.kill()
+        self.pause()
+        self.start()
+
+    def stop(self):
+        self.work(self.random.uniform(0.5, self.options.episode))
+        self.measure_quietly()
+        self.program.terminate()
+        if self.program.wait_end(60) != 0 or "event=stopped" not in self.program.said():
+            raise Failure(f"it stopped with {self.program.process.returncode}")
+        self.start()
+
+    def measure_quietly(self):
+        self.pause()
+        self.measure()
+
+    def full(self):
+        """The disk is full for a while: a file takes what is left of it. Where there is no small disk, no
+        file may grow any more, which is no more than like it, and ends with another start."""
+        self.work(0.3)
+        if self.options.disk:
+            self.fill()
+            self.append_again()
+            return
+        pid = self.program.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (65536 + 4096 * self.random.randrange(200),
+                                                      before[1]))
+        self.work(self.random.uniform(0.5, self.options.episode))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        self.pause()
+        self.program.terminate()
+        self.program.wait_end(60)
+        if "event=stopped" not in self.program.said():
+            raise Failure(f"it stopped with {self.program.process.returncode}")
+        self.start()
+        self.append_again()
+
+    def fill(self):
+        path = os.path.join(self.options.disk, "ballast")
+        before = self.judge.counts.get("507 no-space", 0)
+        with open(path, "wb") as ballast:
+            space = os.statvfs(self.options.disk)
+            end = time.monotonic() + 20
+            while time.monotonic() < end and self.judge.counts.get("507 no-space", 0) == before:
+                with contextlib.suppress(OSError):
+                    space = os.statvfs(self.options.disk)
+                    os.posix_fallocate(ballast.fileno(), os.fstat(ballast.fileno()).st_size,
+                                       max(space.f_bavail * space.f_frsize, 4096))
+                self.work(0.2)
+            self.work(self.random.uniform(0.2, self.options.episode))
+        os.remove(path)
+        self.work(0.5)
+        self.pause()
+        if self.judge.counts.get("507 no-space", 0) == before:
+            raise Failure("the disk was full, and nobody was told")
+
+    def append_again(self):
+        """To each log, without another start."""
+        for name in ["full"] + [f"w{number}-{log}" for number in range(WRITERS) for log in range(LOGS)]:
+            data = f"again {name} {time.monotonic_ns()}".encode()
+            answer = self.program.ask("POST", f"/logs/{name}", None, data)
+            self.log(name).sent([data], answer)
+            if answer.status != 200:
+                raise Failure(f"an append to {name} when there is room again: {answer}")
+
+    def damage(self):
+        """A byte of a log that nobody writes to any more is turned, between two lives."""
+        self.work(0.3)
+        self.pause()
+        name = f"victim-{self.damaged}"
+        records = [f"{name} {number}".encode() * 20 for number in range(40)]
+        for record in records:
+            answer = self.program.ask("POST", f"/logs/{name}", None, record)
+            if answer.status != 200:
+                raise Failure(f"{name}: {answer}")
+        self.program.terminate()
+        if self.program.wait_end(60) != 0:
+            raise Failure(f"it stopped with {self.program.process.returncode}")
+        victim = self.random.randrange(len(records) - 1)
+        self.turn_byte(records[victim])
+        self.start()
+        self.damaged += 1
+        self.check_damage(name, records, victim)
+
+    def turn_byte(self, data):
+        """Of the file that has this, wherever it lies."""
+        for folder, _, files in os.walk(self.program.data):
+            for file in files:
+                path = os.path.join(folder, file)
+                with open(path, "r+b") as opened:
+                    at = opened.read().find(data)
+                    if at >= 0:
+                        opened.seek(at + len(data) // 2)
+                        opened.write(b"\xff")
+                        return
+        raise Failure(f"{data[:40]!r} is in no file")
+
+    def check_damage(self, name, records, victim):
+        for offset, record in enumerate(records):
+            answer = self.program.ask("GET", f"/logs/{name}/records/{offset}")
+            if offset == victim:
+                if answer.status != 500 or answer.problem != "record-damaged":
+                    raise Failure(f"{name}, {offset}, which is damaged: {answer}")
+            elif answer.status == 200 and answer.body != record:
+                raise Failure(f"{name}, {offset}, beside the damage: {answer}")
+            elif answer.status not in (200, 500):
+                raise Failure(f"{name}, {offset}, beside the damage: {answer}")
+        answer = self.program.ask("POST", f"/logs/{name}", None, b"more")
+        if answer.status != 503 or answer.problem != "log-damaged":
+            raise Failure(f"an append to {name}, which is damaged: {answer}")
+        answer = self.program.ask("DELETE", f"/logs/{name}")
+        if answer.status != 204:
+            raise Failure(f"DELETE of {name}: {answer}")
+
+    def quiet(self):
+        self.work(self.random.uniform(0.5, self.options.episode))
+
+    def renew(self):
+        """Logs that have grown large begin anew."""
+        for name, log in list(self.logs.items()):
+            pending = any(isinstance(client, Writer) and client.key and client.key[0] is log
+                          for client in self.clients)
+            if len(log.acknowledged) < RECORDS_MAX or pending:
+                continue
+            answer = self.program.ask("DELETE", f"/logs/{name}")
+            if answer.status != 204:
+                raise Failure(f"DELETE of {name}: {answer}")
+            # The same object stays with whoever holds it.
+            log.__init__(name)
+            for client in self.clients:
+                if isinstance(client, Follower) and client.name == name:
+                    client.next, client.is_open = 0, False
+                    client.connection.close()
+
+    def run(self):
+        self.start()
+        self.clients = [Writer(self, number) for number in range(WRITERS)] + \
+            [Streamer(self, number) for number in range(2)] + \
+            [Follower(self, number) for number in range(3)]
+        for client in self.clients:
+            client.start()
+        begun = time.monotonic()
+        deck = []
+        while time.monotonic() < begun + self.options.seconds:
+            if not deck:
+                deck = self.random.sample(EPISODES, len(EPISODES))
+            episode = deck.pop()
+            getattr(self, episode)()
+            self.episodes[episode] += 1
+            self.pause()
+            self.plant()
+            self.verify()
+            self.measure()
+            self.renew()
+        self.ending.set()
+        self.open.set()
+        for client in self.clients:
+            client.join(self.patience_s + 10)
+        self.look()
+        self.check_growth()
+        self.program.stop()
+
+    def check_growth(self):
+        """From the lives of the first third to those of the last."""
+        third = max(len(self.measures) // 3, 1)
+        early, late = self.measures[:third], self.measures[-third:]
+        memory = min(memory for memory, _ in late) - max(memory for memory, _ in early)
+        files = min(files for _, files in late) - max(files for _, files in early)
+        if self.options.plant == "growth":
+            files += 100
+        if files > 8 or (memory > GROWTH_BYTES and not self.options.sanitized):
+            raise Failure(f"{memory / MIB:.1f} MiB and {files} files more in the last lives than in "
+                          "the first")
+
+    def plant(self):
+        """A violation that is pretended."""
+        log = self.log("w0-0")
+        if self.options.plant == "loss" and log.acknowledged:
+            log.acknowledge(log.next_offset + 1000, [b"never sent"])
+        elif self.options.plant == "change" and log.acknowledged:
+            log.acknowledged[0] = b"something else"
+        elif self.options.plant == "stream":
+            self.clients[WRITERS].messages.append("never sent")
+
+    def told(self):
+        appended = sum(client.done for client in self.clients if isinstance(client, Writer))
+        messages = sum(client.done for client in self.clients if isinstance(client, Streamer))
+        events = sum(client.done for client in self.clients if isinstance(client, Follower))
+        latency = max((client.latency_s for client in self.clients), default=0)
+        memory = [memory / MIB for memory, _ in self.measures] or [0]
+        files = [files for _, files in self.measures] or [0]
+        return (f"{sum(self.episodes.values())} episodes {dict(self.episodes)}; {appended} records, "
+                f"{messages} messages, {events} events; longest answer {latency * 1e3:.0f} ms; "
+                f"{min(memory):.1f} to {max(memory):.1f} MiB, {min(files)} to {max(files)} files; "
+                f"{self.judge}; 0 violations")
+
+
+@contextlib.contextmanager
+def small_disk(options, program):
+    """options.disk is where a file system of its own is mounted, for the data; or None."""
+    options.disk = None
+    mounted, image = os.path.join(program.folder, "disk"), os.path.join(program.folder, "image")
+    quiet = {"check": False, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if os.geteuid() == 0:
+        os.mkdir(mounted)
+        with open(image, "wb") as file:
+            file.truncate(DISK_BYTES)
+        if subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], **quiet).returncode == 0 and \
+                subprocess.run(["mount", "-o", "loop", image, mounted], **quiet).returncode == 0:
+            options.disk = mounted
+            program.data = os.path.join(mounted, "data")
+    try:
+        yield
+    finally:
+        if program.running():
+            program.process.kill()
+            program.process.wait()
+        if options.disk:
+            subprocess.run(["umount", "-l", mounted], **quiet)
+
+
+def run(options):
+    """None, or the failure."""
+    program = Program(options.wald, options.backend, options.folder, "soak")
+    with small_disk(options, program):
+        return run_on(options, program)
+
+
+def run_on(options, program):
+    soak = Soak(options, program)
+    try:
+        soak.run()
+        print(soak.told())
+        return None
+    except (Failure, Lost, OSError, KeyError, ValueError) as failure:
+        soak.ending.set()
+        said = "\n".join(program.said().split("\n")[-30:])
+        return f"{type(failure).__name__} {failure}\nseed {options.seed}, {dict(soak.episodes)}\n" \
+               f"--- what the program said last:\n{said}"
+    finally:
+        soak.ending.set()
+        program.remove()
+
+
+def find_plants(options):
+    """Whether each pretended violation is found, by the right words."""
+    options.seconds = 4
+    for plant, wanted in {"loss": "acknowledged record", "change": "acknowledged record",
+                          "stream": "that were", "growth": "files more"}.items():
+        options.plant = plant
+        failure = run(options)
+        if failure is None or wanted not in failure:
+            return f"{plant} was not found: {failure}"
+        print(f"found {plant}: {failure.splitlines()[0][:150]}")
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("wald")
+    parser.add_argument("backend")
+    parser.add_argument("folder")
+    parser.add_argument("--seconds", type=float, default=3600)
+    parser.add_argument("--episode", type=float, default=3, help="seconds of each at most")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sanitized", action="store_true", help="memory is the sanitizer's")
+    parser.add_argument("--plants", action="store_true", help="pretended violations are found")
+    parser.add_argument("--plant", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    failure = find_plants(options) if options.plants else run(options)
+    if failure:
+        print(f"FAILED: {failure}")
+        sys.exit(1)
+    print("passed")
+
+
+if __name__ == "__main__":
+    main()
