@@ -122,6 +122,7 @@ class Scenario:
         self.streams = {}  # name: messages, at least, or None
         self.connection = None
         self.plant = None
+        self.calls_before_stop = {}
 
     def log(self, name):
         return self.logs.setdefault(name, Log(name))
@@ -372,6 +373,7 @@ class Scenario:
 
     def stop(self):
         """With one who waits and one who follows."""
+        self.calls_before_stop = {kind: self.faults.calls(kind) for kind in KINDS}
         follower = Follower(self, self.log("old"), self.log("old").next_offset)
         waiting = Connection(self.program.port)
         target = f"/logs/old/records?offset={self.log('old').next_offset + 5}&wait=2s"
@@ -475,9 +477,11 @@ class Case:
 
 def numbers_of(options, kind, count):
     """The calls to fail: all of them, or a sample."""
-    numbers = range(1, count + 1)
     if options.only:
         return [options.only]
+    numbers = range(1, count + 1)
+    if options.stop:
+        numbers = range(min(options.before_stop[kind] + 1, count), count + 1)
     if options.sample and options.sample < count:
         numbers = sorted(random.Random(f"{options.seed} {kind}").sample(numbers, options.sample))
     return numbers
@@ -525,6 +529,7 @@ def count_calls(options, case, judge, template):
         counts = {kind: faults.calls(kind) for kind in KINDS}
         if counts["malloc"] == 0:
             raise Failure(f"{program.library} is not loaded: {program.said()}")
+        options.before_stop = scenario.calls_before_stop
         scenario.verify()
     finally:
         program.remove()
@@ -558,6 +563,7 @@ def main():
     parser.add_argument("--seed", default="1")
     parser.add_argument("--window", type=int, default=1, help="so many in a row fail")
     parser.add_argument("--only", type=int, metavar="N", help="no other than the Nth")
+    parser.add_argument("--stop", action="store_true", help="only while it stops")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--plant", choices=["loss", "lie", "gone", "crash"], help="pretend that")
     parser.add_argument("--plants", action="store_true", help="each of them has to be found")
