@@ -44,8 +44,10 @@ static void add_header(struct http_head *http, char *line)
 
 static void read_head(struct head *head, const uint8_t *data, size_t size)
 {
-    head->text = strndup((const char *)data, size);
+    head->text = calloc(1, size + 1);
     must(head->text);
+    if (size > 0)
+        memcpy(head->text, data, size);
     head->http.method = head->http.target = head->http.version = "";
 
     char *line, *rest = head->text;

@@ -165,9 +165,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     size_t bytes = strnlen((const char *)data + 1, size - 1);
     /* Of exactly this size, so that a byte read behind it is seen. */
-    char *text = strndup((const char *)data + 1, bytes);
+    char *text = calloc(1, bytes + 1);
 
     must(text);
+    memcpy(text, data + 1, bytes);
     languages[data[0] % ARRAY_SIZE(languages)](text);
     free(text);
     return 0;
