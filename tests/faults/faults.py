@@ -483,7 +483,9 @@ def numbers_of(options, kind, count):
     if options.stop:
         numbers = range(min(options.before_stop[kind] + 1, count), count + 1)
     if options.sample and options.sample < count:
-        numbers = sorted(random.Random(f"{options.seed} {kind}").sample(numbers, options.sample))
+        sample = random.Random(f"{options.seed} {kind}").sample(numbers, options.sample)
+        # The first are those of the settings, and cost next to nothing.
+        numbers = sorted(set(sample) | set(numbers[:4]))
     return numbers
 
 
