@@ -205,8 +205,8 @@ def hold(port, count, seconds, tell):
             refused += 1
     tell.put(("held", len(held), refused))
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(1)
+    while time.monotonic() < end and closed < len(held):
+        time.sleep(0.5)
         for number, connection in enumerate(held):
             if connection.fileno() < 0:
                 continue
@@ -229,7 +229,7 @@ def hold(port, count, seconds, tell):
 
 def slow(scene):
     """Connections that are silent or slow, of which each is closed when its time is up."""
-    count, seconds = (10000, 40) if scene.options.whole else (400, 5)
+    count, seconds = (10000, 90) if scene.options.whole else (400, 30)
     count = scene.options.connections or count
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < count + 2000:
