@@ -597,8 +597,11 @@ def small_disk(options, program):
 def run(options):
     """None, or the failure."""
     program = Program(options.wald, options.backend, options.folder, "soak")
-    with small_disk(options, program):
-        return run_on(options, program)
+    try:
+        with small_disk(options, program):
+            return run_on(options, program)
+    finally:
+        program.remove()
 
 
 def run_on(options, program):
@@ -614,7 +617,6 @@ def run_on(options, program):
                f"--- what the program said last:\n{said}"
     finally:
         soak.ending.set()
-        program.remove()
 
 
 def find_plants(options):
