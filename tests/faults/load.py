@@ -546,8 +546,8 @@ def stalled_disk(scene):
     503; with plain system calls the loop itself waits for the disk, and everybody with it."""
     seconds = 20 if scene.options.whole else 2
     with small_disk(scene, 128) as mounted:
-        scene.start("--queue-bytes", "64KiB", "--header-timeout", "5s", polite=2)
         scene.patience_s = seconds + 30
+        scene.start("--queue-bytes", "64KiB", "--header-timeout", "5s", polite=2)
         for polite in scene.polite:
             polite.ending.wait(0.3)
         if subprocess.run(["fsfreeze", "-f", mounted], check=False).returncode != 0:
