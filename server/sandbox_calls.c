@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -187,6 +188,21 @@ static int set_ways(scmp_filter_ctx filter, uint32_t refusal)
     return rc;
 }
 
+/* libseccomp (2.5.4) does not look whether it gets the memory for the program that it makes of the list:
+ * that there is some is made sure of before. It takes an eighth of this. */
+static int have_memory(void)
+{
+    void *pieces[16] = {NULL};
+    bool enough = true;
+    for (size_t i = 0; i < ARRAY_SIZE(pieces) && enough; i++) {
+        pieces[i] = malloc(65536);
+        enough = pieces[i] != NULL;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(pieces); i++)
+        free(pieces[i]);
+    return enough ? 0 : -ENOMEM;
+}
+
 void sandbox_calls_close(bool kill, struct sandbox_layer *layer)
 {
     uint32_t refusal = kill ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_ERRNO(ENOSYS);
@@ -200,6 +216,8 @@ void sandbox_calls_close(bool kill, struct sandbox_layer *layer)
         rc = allow_end_of_ring(filter);
     if (rc == 0)
         rc = refuse_clone3(filter, kill);
+    if (rc == 0)
+        rc = have_memory();
     if (rc == 0)
         rc = seccomp_load(filter);
     if (filter)
