@@ -100,6 +100,7 @@ expect_problem bad-settings
     printf '}'
 } >"$work/large"
 refused 413 document-too-large -X PUT --data-binary "@$work/large" "$url/logs/refused"
+refused 413 document-too-large -X PATCH --data-binary "@$work/large" "$url/logs/refused"
 refused 413 document-too-large -X PUT -H 'Transfer-Encoding: chunked' --data-binary "@$work/large" \
     "$url/logs/refused"
 refused 400 bad-name -X PUT "$url/logs/-"
