@@ -149,6 +149,9 @@ static const struct {
     [PROBLEM_SPACE_FLOOR] = {507, "space-floor", "Too little is free on the disk",
                              "Nothing was changed. Trim or delete logs, or make room on the disk; "
                              "appends work again as soon as there is space, without a restart."},
+    [PROBLEM_TOO_MANY_LOGS] = {507, "too-many-logs", "There are as many logs as there may be",
+                               "Nothing was changed, and no log was made. Delete logs that nobody "
+                               "needs, or start the service with a larger --log-count-max."},
     [PROBLEM_CLOSED] = {409, "closed", "The log is closed",
                         "Nothing was changed. A log that was closed takes no appends any more, and "
                         "cannot be opened again: append to another one."},
@@ -175,6 +178,7 @@ static const struct {
     {-EDQUOT, PROBLEM_NO_SPACE},       {-EPROTONOSUPPORT, PROBLEM_NEWER_FORMAT},
     {-E2BIG, PROBLEM_STATE_FULL},      {-EIDRM, PROBLEM_DELETED},
     {-EXFULL, PROBLEM_QUOTA},          {ERROR_BELOW_FLOOR, PROBLEM_SPACE_FLOOR},
+    {-EMLINK, PROBLEM_TOO_MANY_LOGS},
 };
 
 enum problem problem_of_errno(enum moment moment, int error)

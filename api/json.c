@@ -635,6 +635,7 @@ static void add_totals(struct text *text, const struct store_totals *totals)
 
 static void add_store(struct text *text, const struct store_stats *store, uint64_t floor_bytes)
 {
+    add_number(text, "log_count", store->logs);
     add_number(text, "logs_open", store->logs_open);
     add_number(text, "logs_failed", store->logs_failed);
     add_number(text, "logs_damaged", store->logs_damaged);

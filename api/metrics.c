@@ -335,6 +335,7 @@ static void add_disk(struct text *text, const struct snapshot *snapshot)
 static void add_store_logs(struct text *text, const struct snapshot *snapshot)
 {
     const struct store_stats *store = &snapshot->store;
+    add_gauge(text, "wald_logs", "Logs that there are.", store->logs);
     add_gauge(text, "wald_logs_open",
               "Logs that are open; others are opened when they are first used.", store->logs_open);
     add_gauge(text, "wald_logs_failed", "Open logs that failed and take no appends.",

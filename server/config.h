@@ -54,7 +54,7 @@ struct config {
     struct space_floor space_floor;
     uint64_t retain_age_us, retain_bytes, retain_records, retain_interval_us;
     uint64_t quota_bytes, quota_records;
-    uint64_t logs_max;
+    uint64_t logs_max, log_count_max;
     uint64_t batch_delay_us;
     uint64_t segment_bytes;
     uint64_t pack_rate; /* bytes a second */

@@ -358,6 +358,7 @@ static int open_store(struct server *server, unsigned files)
     store.direct = (enum store_direct)config->direct;
     store.threads = false;
     store.logs_max = (unsigned)config->logs_max;
+    store.log_count_max = config->log_count_max;
     store.memory_bytes_max = config->queue_memory_bytes;
     store.log.record_bytes_max = (uint32_t)config->record_bytes_max;
     store.log.queue_bytes_max = config->queue_bytes_max;

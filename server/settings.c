@@ -164,6 +164,8 @@ const struct setting settings[] = {
      .help = "logs with series of their own in /metrics; the others are only counted"},
     {"logs-max", COUNT(logs_max, 1, 1u << 24), .fallback = "65536",
      .help = "logs open at a time; those that nobody uses are closed to make room"},
+    {"log-count-max", COUNT(log_count_max, 0, 1000000000000), .fallback = "1000000",
+     .help = "logs that there may be; with so many, one more is refused with 507. 0: no limit"},
     {"batch-delay", TIME(batch_delay_us, 0, 10 * SECOND), .fallback = "0s",
      .help = "wait so long for company before a commit; 0s: commit at once, and what arrives "
              "meanwhile together after it"},

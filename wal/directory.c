@@ -169,6 +169,17 @@ static bool stands(struct store *store, const char *name)
     return dir >= 0;
 }
 
+/* Takes the log into the count, if there is room for it. */
+static int count_log(struct store *store, struct name_change *change)
+{
+    uint64_t max = store->config.log_count_max;
+    pthread_mutex_lock(&store->dir_sync.lock);
+    change->counted = max == 0 || store->dir_sync.names < max;
+    store->dir_sync.names += change->counted;
+    pthread_mutex_unlock(&store->dir_sync.lock);
+    return change->counted ? 0 : -EMLINK;
+}
+
 /* Its folder in tmp with all that is to be in it, not durable yet. */
 static void begin_making(struct store *store, struct name_change *change)
 {
@@ -177,6 +188,8 @@ static void begin_making(struct store *store, struct name_change *change)
     change->rc = dir_names_error(store);
     if (change->rc == 0 && stands(store, change->name))
         change->rc = -EEXIST;
+    if (change->rc == 0)
+        change->rc = count_log(store, change);
     if (change->rc == 0)
         change->rc = io->ops->random(io, plan->id.bytes, sizeof(plan->id.bytes));
     if (change->rc < 0)
@@ -269,6 +282,18 @@ static void sync_names(struct store *store, struct name_change *changes, unsigne
     }
 }
 
+/* What was not made counts no longer, nor does what was removed. After an error it may be otherwise on
+ * disk; then no names are changed any more until the next start, which counts anew. */
+static void count_names(struct store *store, const struct name_change *changes, unsigned count)
+{
+    pthread_mutex_lock(&store->dir_sync.lock);
+    for (unsigned i = 0; i < count; i++) {
+        bool gone = changes[i].plan ? changes[i].counted && changes[i].rc < 0 : changes[i].renamed;
+        store->dir_sync.names -= gone;
+    }
+    pthread_mutex_unlock(&store->dir_sync.lock);
+}
+
 void dir_change_names(struct store *store, struct name_change *changes, unsigned count)
 {
     static void (*const steps[])(struct store * store, struct name_change * change) = {
@@ -277,7 +302,7 @@ void dir_change_names(struct store *store, struct name_change *changes, unsigned
     for (unsigned i = 0; i < count; i++) {
         changes[i].rc = 0;
         changes[i].handle = -1;
-        changes[i].renamed = false;
+        changes[i].counted = changes[i].renamed = false;
     }
     for (unsigned step = 0; step < ARRAY_SIZE(steps); step++) {
         for (unsigned i = 0; i < count; i++) {
@@ -290,6 +315,7 @@ void dir_change_names(struct store *store, struct name_change *changes, unsigned
             remove_name(store, &changes[i]);
     }
     sync_names(store, changes, count);
+    count_names(store, changes, count);
 }
 
 void dir_empty_trash(struct store *store, const char *trash_name)
@@ -369,6 +395,18 @@ static int collect_name(void *context, const char *name, bool is_dir)
     }
     strcpy(listing->names[listing->count++], name);
     return 0;
+}
+
+static int count_name(void *context, const char *name, bool is_dir)
+{
+    struct store *store = context;
+    store->dir_sync.names += is_dir && store_name_is_valid(name);
+    return 0;
+}
+
+int dir_count_logs(struct store *store)
+{
+    return store->io->ops->list(store->io, store->logs_dir, count_name, store);
 }
 
 static int compare_names(const void *a, const void *b)

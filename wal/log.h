@@ -408,6 +408,7 @@ struct store {
         pthread_cond_t changed;
         uint64_t started, finished; /* syncs begun and ended */
         uint64_t made, removed;     /* logs, durably */
+        uint64_t names;             /* of logs that are there or are being made */
         int error;                  /* the first failure: what came after it proves nothing */
         bool running;
     } dir_sync;
@@ -573,7 +574,7 @@ struct name_change {
     int rc; /* -EEXIST, -ENOENT: as it was; other errors: it may stand or not */
     /* private */
     int handle;
-    bool renamed;
+    bool counted, renamed;
 };
 
 #define NAME_CHANGES_MAX 32 /* each is an open file for a while */
@@ -593,6 +594,8 @@ int dir_make_log(struct store *store, const char *name, const struct wal_state_u
 int dir_remove_log(struct store *store, const char *name);
 /* Removes everything in the directory of logs being made, or of logs being removed. */
 int dir_purge(struct store *store, int dir);
+/* Counts the logs that are there, before any is made or removed. */
+int dir_count_logs(struct store *store);
 /* Syncs the directories of logs, of those being made and of those being removed. */
 int dir_sync_all(struct store *store);
 /* The error of a failed sync of the directories, 0: none. After it a name may stand that a crash takes

@@ -234,6 +234,8 @@ static int open_layout(struct store *store, const char *path, char *ret_reason)
         rc = dir_purge(store, store->tmp_dir);
     if (rc == 0)
         rc = dir_purge(store, store->trash_dir);
+    if (rc == 0)
+        rc = dir_count_logs(store);
     if (rc < 0 && ret_reason && ret_reason[0] == '\0')
         say(ret_reason, path, rc);
     return rc;
@@ -545,6 +547,7 @@ static void add_committers(struct store *store, struct store_stats *stats)
     stats->totals.logs_created = store->dir_sync.made;
     stats->totals.logs_deleted = store->dir_sync.removed;
     stats->totals.name_syncs = store->dir_sync.finished;
+    stats->logs = store->dir_sync.names;
     pthread_mutex_unlock(&store->dir_sync.lock);
 }
 

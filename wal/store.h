@@ -23,11 +23,12 @@ struct store_config {
     enum store_direct direct; /* O_DIRECT; ON is a demand */
     struct wal_io *custom_io; /* a backend of the caller's, which keeps it; overrides io, direct */
     unsigned committers;      /* rings, 1 to 64; logs are spread over them by name */
-    unsigned ring_entries; /* of each ring, a power of two from 8 to 4096: the writes in flight */
-    bool threads;          /* false: the caller drives every committer with store_run() */
-    bool worker;           /* threads for slow chores: new segments; making and deleting logs; two
+    unsigned ring_entries;  /* of each ring, a power of two from 8 to 4096: the writes in flight */
+    bool threads;           /* false: the caller drives every committer with store_run() */
+    bool worker;            /* threads for slow chores: new segments; making and deleting logs; two
                                   for opening them. false: the committer's thread does it itself */
-    unsigned logs_max;     /* logs open at once */
+    unsigned logs_max;      /* logs open at once */
+    uint64_t log_count_max; /* logs in the directory: no more are made; 0: no limit */
     unsigned write_handles_max; /* files open for appending at once; quiet ones are closed first */
     uint64_t memory_bytes_max;  /* of all batches waiting or in flight */
     bool pack;                  /* sealed segments are rewritten densely, in the background */
@@ -46,7 +47,7 @@ struct store_config {
 };
 
 /* auto, auto, 1 committer of 256 entries with a thread of its own, a worker, 65536 logs, 3/4 of the process's
- * limit of open files, 256 MiB, no packing, 5 s, no scrub, wal_config_default(). */
+ * limit of open files, any number in the directory, 256 MiB, no packing, 5 s, no scrub, wal_config_default(). */
 void store_config_default(struct store_config *ret_config);
 
 /* Errors: -EINVAL: a field is out of range; *ret_field names it and the range (static text). */
@@ -87,6 +88,7 @@ bool store_name_is_valid(const char *name);
  *   -EINVAL     not a valid name
  *   -ENOENT     no such log, and `create` is false
  *   -EMFILE     logs_max are open and none is idle
+ *   -EMLINK     log_count_max are there, and it would be one more
  *   -ENOSPC     no room to make it
  *   -ESHUTDOWN  the store is closing
  *   -EPROTONOSUPPORT  the log was written by a newer version
@@ -252,6 +254,7 @@ struct store_stats {
     bool ring_restricted; /* the kernel holds the rings to the operations in use; no ring: false */
     unsigned committers;
     uint64_t logs_open;
+    uint64_t logs;                      /* in the directory */
     uint64_t logs_failed, logs_damaged; /* of those that are open */
     uint64_t write_handles;
     uint64_t memory_bytes;                   /* of batches, now */

@@ -129,4 +129,24 @@ for _ in $(seq 200); do
 done
 wait "$deleting" || die 'deleting in the background'
 stop
+
+# ---- more logs than there may be ----
+start
+expect 200 "$url/stats"
+logs_now=$(member log_count)
+stop
+start --log-count-max $((logs_now + 1))
+expect 200 -d x "$url/logs/last"
+refused 507 too-many-logs -d x "$url/logs/one-more"
+refused 507 too-many-logs -X PUT "$url/logs/one-more"
+refused 507 too-many-logs -X PUT -H 'Content-Type: text/plain' "$url/v1/stream/one-more"
+expect 404 "$url/logs/one-more"
+expect 200 -d y "$url/logs/last"
+expect 200 -X PUT "$url/logs/last"
+expect 204 -X DELETE "$url/logs/last"
+expect 200 -d x "$url/logs/one-more"
+refused 507 too-many-logs -d x "$url/logs/last"
+expect 200 "$url/stats"
+expect_member log_count $((logs_now + 1))
+stop
 passed

@@ -87,6 +87,7 @@ agree()
         wald_batch_memory_bytes:.memory_bytes \
         wald_appends_waiting:.appends_waiting \
         wald_committer_writes_total:.writes \
+        wald_logs:.log_count \
         wald_logs_open:.logs_open \
         wald_logs_failed:.logs_failed \
         wald_logs_damaged:.logs_damaged \
@@ -144,6 +145,7 @@ expect_sample wald_committed_records_total 5
 expect_sample wald_committed_bytes_total 2015
 expect_sample wald_commits_total 5
 expect_sample 'wald_commit_records_bucket{le="1"}' 5
+expect_sample wald_logs 2
 expect_sample wald_logs_open 2
 expect_sample wald_logs_unlisted 0
 expect_sample 'wald_http_requests_total{method="POST",route="/logs/{log}",code="200"}' 5

@@ -824,6 +824,34 @@ static void *visit_logs(void *argument)
     return NULL;
 }
 
+/* What is refused, deleted or tried again with a name that stands does not count; a start counts anew. */
+static void no_more_logs_are_made_than_there_may_be(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    f->config.log_count_max = 2;
+    fixture_open(f);
+    struct wal *wal;
+    fixture_get(f, "a", true);
+    fixture_get(f, "b", true);
+    assert_int_equal(store_get(f->store, "c", true, &wal), -EMLINK);
+    assert_int_equal(store_create(f->store, "c", NULL, 0, &wal), -EMLINK);
+    assert_int_equal(store_create(f->store, "b", NULL, 0, &wal), -EEXIST);
+    assert_int_equal(store_get(f->store, "c", false, &wal), -ENOENT);
+    assert_int_equal(store_stats_of(f).logs, 2);
+
+    assert_int_equal(store_delete(f->store, "a"), 0);
+    assert_int_equal(store_delete(f->store, "a"), -ENOENT);
+    assert_int_equal(store_stats_of(f).logs, 1);
+    fixture_get(f, "c", true);
+    assert_int_equal(store_get(f->store, "a", true, &wal), -EMLINK);
+
+    assert_int_equal(fixture_close(f), 0);
+    fixture_open(f);
+    assert_int_equal(store_stats_of(f).logs, 2);
+    assert_int_equal(store_get(f->store, "a", true, &wal), -EMLINK);
+    fixture_get(f, "b", false);
+}
+
 /* Everything at once, with too few places: each call ends in one of its documented ways. */
 static void threads_may_make_use_and_delete_the_same_logs(void **state)
 {
@@ -870,6 +898,7 @@ int main(void)
         ON_SIM(a_cut_while_making_or_deleting_leaves_all_or_nothing),
         ON_ALL(logs_are_listed_in_order),
         ON_ALL(idle_logs_make_room_for_others),
+        ON_ALL(no_more_logs_are_made_than_there_may_be),
         ON_SIM(a_thousand_logs_share_eight_handles),
         ON_ALL(logs_take_turns_at_few_handles),
         ON_DISKS(appends_without_a_descriptor_are_refused_until_there_is_one),

@@ -43,6 +43,7 @@
  *   ring_entries         more_logs_than_ring_entries_are_all_served (test_wal_groups.c)
  *   threads, worker      each test that runs posix as well as driven
  *   logs_max             idle_logs_make_room_for_others (test_store.c)
+ *   log_count_max        no_more_logs_are_made_than_there_may_be (test_store.c)
  *   write_handles_max    a_thousand_logs_share_eight_handles (test_store.c)
  *   memory_bytes_max     the_memory_of_all_queues_has_a_limit (test_wal.c)
  *   lock_timeout_ms      the_lock_is_waited_for_as_long_as_configured (here)
@@ -145,6 +146,7 @@ static void the_defaults_are_the_documented_ones(void **state)
     assert_int_equal(config.ring_entries, 256);
     assert_true(config.threads && config.worker);
     assert_int_equal(config.logs_max, 65536);
+    assert_int_equal(config.log_count_max, 0);
     assert_true(config.write_handles_max >= 8);
     assert_int_equal(config.memory_bytes_max, 256 << 20);
     assert_int_equal(config.lock_timeout_ms, 5000);
