@@ -266,7 +266,7 @@ class Test:
                 )
 
     def flips(self):
-        step = 251 if self.all else 509
+        step = 251 if self.all else 1021
         for number in self.frames["a"]:
             with open(self.segment(self.source, number), "rb") as file:
                 content = file.read()
