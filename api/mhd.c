@@ -34,7 +34,6 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -510,18 +509,10 @@ static enum MHD_Result answer(struct exchange *exchange)
 
 /* ---- waiting outside ---- */
 
-/* What is behind the head has been read, and whoever asked for leave to send it has got it. */
-static bool is_over_with(const char *header)
-{
-    return strcasecmp(header, "Expect") == 0 || strcasecmp(header, "Content-Length") == 0 ||
-           strcasecmp(header, "Transfer-Encoding") == 0;
-}
-
 static enum MHD_Result print_again(void *out, enum MHD_ValueKind kind, const char *name,
                                    const char *value)
 {
-    if (!is_over_with(name))
-        head_add(out, name, value ? value : "");
+    park_print_header(out, name, value ? value : "");
     return MHD_YES;
 }
 

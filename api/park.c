@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "api/head.h"
 #include "api/wire.h"
 #include "wal/base.h"
 
@@ -21,6 +23,19 @@ void parking_close(struct parking *parking)
 {
     must(parking->count == 0);
     close(parking->epoll_fd);
+}
+
+/* What is behind the head has been read, and whoever asked for leave to send it has got it. */
+static bool is_over_with(const char *header)
+{
+    return strcasecmp(header, "Expect") == 0 || strcasecmp(header, "Content-Length") == 0 ||
+           strcasecmp(header, "Transfer-Encoding") == 0;
+}
+
+void park_print_header(struct text *head, const char *name, const char *value)
+{
+    if (!is_over_with(name))
+        head_add(head, name, value);
 }
 
 bool park_begin(struct parking *parking, struct parked *parked, int fd, struct text *head)

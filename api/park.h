@@ -29,6 +29,9 @@ int parking_open(struct parking *parking, unsigned max);
 /* None may be parked any more. */
 void parking_close(struct parking *parking);
 
+/* Adds a header to the head that is going to be read once more, unless it is about what is behind the head. */
+void park_print_header(struct text *head, const char *name, const char *value);
+
 /* Keeps the socket of `fd`, by a descriptor of its own, and the head, which is taken over empty. False:
  * no room, no memory or no descriptor for it, and nothing is kept. */
 bool park_begin(struct parking *parking, struct parked *parked, int fd, struct text *head);
