@@ -69,6 +69,7 @@ struct api_config {
     const char *const *hosts;
     unsigned host_count;
     bool any_host;
+    bool is_tls; /* clients come by https */
 
     /* Origins of the web pages that may call the service, as browsers write them, such as
      * "https://app.example.com"; "*" is every one. None: only pages that it delivers itself. */

@@ -97,8 +97,8 @@ void say_made(struct request *request)
     const char *host = request->facts.headers[HTTP_HOST];
     say_stream(request, 201);
     if (host && strlen(host) <= HOST_BYTES_MAX)
-        response_header(&request->response, "Location", "http://%s/v1/stream/%s", host,
-                        request->log);
+        response_header(&request->response, "Location", "%s://%s/v1/stream/%s",
+                        request->api->config.is_tls ? "https" : "http", host, request->log);
     else
         response_header(&request->response, "Location", "/v1/stream/%s", request->log);
 }

@@ -441,6 +441,7 @@ static int open_api(struct server *server)
         .client_requests_per_second = config->client_requests_per_second,
         .client_bytes_per_second = config->client_bytes_per_second,
         .any_host = !server->listener.is_loopback && config->hosts.count == 0,
+        .is_tls = config->tls_cert != NULL,
         .layers = server->layers,
         .layer_count = SANDBOX_LAYERS,
         .tell = tell,

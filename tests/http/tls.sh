@@ -49,6 +49,7 @@ there 200 "$url/logs/orders/records"
 there 200 "$url/logs/orders/records/2"
 expect_body two
 there 201 -X PUT -H 'Content-Type: text/plain' "$url/v1/stream/words"
+expect_header Location "$url/v1/stream/words"
 there 204 -H 'Content-Type: text/plain' -d hello "$url/v1/stream/words"
 there 200 "$url/v1/stream/words"
 expect_body hello
