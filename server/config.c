@@ -408,6 +408,15 @@ static enum config_result say_commands(FILE *out)
     return CONFIG_DONE;
 }
 
+/* What there is to say of healthcheck, and of help itself, stands there. */
+static bool wants_list(int argc, const char *const *argv)
+{
+    if (argc == 2)
+        return strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0;
+    return argc == 3 && strcmp(argv[1], "help") == 0 &&
+           (strcmp(argv[2], "healthcheck") == 0 || strcmp(argv[2], "help") == 0);
+}
+
 /* The words that are no flags. */
 static enum config_result read_command(int argc, const char *const *argv, FILE *out, FILE *errors)
 {
@@ -424,7 +433,7 @@ static enum config_result read_command(int argc, const char *const *argv, FILE *
         print_help(out);
         return CONFIG_DONE;
     }
-    if (argc == 2 && (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0))
+    if (wants_list(argc, argv))
         return say_commands(out);
     if (argc == 2 && strcmp(command, "--version") == 0)
         return say(out, "wald " WALD_VERSION "\n");

@@ -28,6 +28,13 @@ for command in append read tail ls stats trim export import; do
     fails 64 'wants a value' "$command" log --url
     fails 64 '\-\-retry-for is a time such as' "$command" log --retry-for soon
 done
+# Each command that is listed has a help of its own, or what the list says.
+listed=$(wald help | sed -n 's/^\(usage:\|      \) wald \([a-z][a-z]*\) .*/\2/p' | sort -u)
+[ "$(wc -l <<<"$listed")" -ge 15 ] || die "help lists too few: $listed"
+for command in $listed; do
+    wald help "$command" >"$work/help" || die "wald help $command"
+    grep -q "wald $command " "$work/help" || die "wald help $command: $(cat "$work/help")"
+done
 fails 64 'is no address of a service' ls --url ftp://127.0.0.1
 fails 64 'is no address of a service' append log --url ftp://127.0.0.1 <<<text
 
