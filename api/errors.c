@@ -140,9 +140,11 @@ static const struct {
     [PROBLEM_LOG_FAILED] = {503, "log-failed", "The disk failed under this log earlier",
                             "Nothing was changed. Its records can be read, but it takes no appends "
                             "until an operator has looked at the disk and restarted the service."},
-    [PROBLEM_LOG_DAMAGED] = {503, "log-damaged", "The log is damaged",
-                             "Nothing was changed. Its sound records can be read, but it takes no "
-                             "appends: restore it from a backup, or append to a new log."},
+    [PROBLEM_LOG_DAMAGED] =
+        {503, "log-damaged", "The log is damaged",
+         "Nothing was changed. Its sound records can be read, but it takes no "
+         "appends. An operator can stop the service and repair it (wald repair), or "
+         "restore it from a backup."},
     [PROBLEM_NO_SPACE] = {507, "no-space", "The disk is full",
                           "Nothing was changed. Delete logs or make room on the disk; appends "
                           "work again as soon as there is space, without a restart."},

@@ -121,6 +121,7 @@ expect 200 "$url/logs/damaged/records"
 expect_header Log-Next-Offset 1
 refused 500 record-damaged "$url/logs/damaged/records?offset=1"
 refused 503 log-damaged -d x "$url/logs/damaged"
+grep -q 'wald repair' "$work/body" || die 'it is not said what helps'
 [ -n "$(header Retry-After)" ] || die '503 without Retry-After'
 expect 200 "$url/logs/damaged/stats"
 expect_member state damaged
