@@ -23,11 +23,12 @@ split()
         file { print substr($0, 5) >file }' "$1"
 }
 
-# What truly varies: times, and what is drawn for each log.
+# What truly varies: times, what is drawn for each log, and how much space it was thought to need by how
+# fast its appends came.
 mask()
 {
     sed -E -e 's/"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z"/"TIME"/g' \
-        -e 's/"id":"[0-9a-f]{32}"/"id":"ID"/g' "$1" | awk 1 # a last line without an end gets one
+        -e 's/"id":"[0-9a-f]{32}"/"id":"ID"/g' -e 's/"bytes_on_disk":[0-9]+/"bytes_on_disk":SIZE/' "$1" | awk 1 # a last line without an end gets one
 }
 
 # run_line COMMAND FILE: runs it with the service's own address; its output goes to the file.
