@@ -98,7 +98,7 @@ _Static_assert(sizeof(struct disk_item_header) == ITEM_HEADER_BYTES, "on-disk la
 _Static_assert(offsetof(struct disk_item_header, attribute_bytes_le) == 12, "on-disk layout");
 _Static_assert(offsetof(struct disk_item_header, kind) == 14, "on-disk layout");
 
-static bool is_zero(const void *data, size_t size)
+bool bytes_are_zero(const void *data, size_t size)
 {
     const uint8_t *bytes = data;
 
@@ -120,7 +120,7 @@ static bool seal_is_zero(const struct disk_segment_header *disk)
     const uint8_t *bytes = (const uint8_t *)disk;
     size_t begin = offsetof(struct disk_segment_header, seal_crc_le);
 
-    return is_zero(bytes + begin, offsetof(struct disk_segment_header, reserved) - begin);
+    return bytes_are_zero(bytes + begin, offsetof(struct disk_segment_header, reserved) - begin);
 }
 
 /* Lengths and positions that fit each other. */
@@ -189,7 +189,7 @@ int segment_header_decode(struct segment_header *ret_header, const void *block)
     if (le32toh(disk.block_bytes_le) != WAL_BLOCK_BYTES)
         return -EPROTONOSUPPORT;
     bool is_packed = le16toh(disk.kind_le) == SEGMENT_PACKED;
-    if (!is_zero(disk.reserved, sizeof(disk.reserved)) || disk.seal_reserved != 0 ||
+    if (!bytes_are_zero(disk.reserved, sizeof(disk.reserved)) || disk.seal_reserved != 0 ||
         (!is_packed && !seal_is_zero(&disk)))
         return -EBADMSG;
 
@@ -294,7 +294,7 @@ int frame_header_decode(struct frame_header *ret_header, uint64_t salt, uint64_t
     struct disk_frame_header disk;
 
     memcpy(&disk, bytes, sizeof(disk));
-    if (is_zero(&disk, sizeof(disk)))
+    if (bytes_are_zero(&disk, sizeof(disk)))
         return -ENODATA;
     /* The checksum first: only of a whole header it makes sense to ask for its version. */
     if (le32toh(disk.crc_le) != frame_header_crc(&disk, salt))
@@ -321,7 +321,7 @@ int frame_header_decode(struct frame_header *ret_header, uint64_t salt, uint64_t
         .crc = le32toh(disk.crc_le),
     };
 
-    if (header.position != position || !is_zero(disk.reserved, sizeof(disk.reserved)) ||
+    if (header.position != position || !bytes_are_zero(disk.reserved, sizeof(disk.reserved)) ||
         memcmp(disk.end_mark, END_MARK, sizeof(disk.end_mark)) != 0 ||
         !frame_header_is_sound(&header))
         return -EBADMSG;
@@ -337,7 +337,7 @@ uint32_t frame_zero_sectors(const void *frame, uint32_t body_bytes)
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < sectors; i++, sector += WAL_SECTOR_BYTES) {
-        if (is_zero(sector, WAL_SECTOR_BYTES))
+        if (bytes_are_zero(sector, WAL_SECTOR_BYTES))
             count++;
     }
     return count;
@@ -365,7 +365,7 @@ bool frame_can_be_torn(const struct frame_header *header, const void *frame)
                frame_zero_sectors(frame, header->body_bytes) > header->zero_sectors;
     /* Without its first sector, or stopped within its header. */
     return bytes[FRAME_HEADER_BYTES - 1] == 0 &&
-           is_zero(bytes + FRAME_HEADER_BYTES, WAL_SECTOR_BYTES - FRAME_HEADER_BYTES);
+           bytes_are_zero(bytes + FRAME_HEADER_BYTES, WAL_SECTOR_BYTES - FRAME_HEADER_BYTES);
 }
 
 bool frame_padding_is_intact(const void *frame, uint32_t body_bytes)
@@ -374,7 +374,7 @@ bool frame_padding_is_intact(const void *frame, uint32_t body_bytes)
     uint64_t end = (uint64_t)FRAME_HEADER_BYTES + body_bytes;
     uint64_t last = frame_bytes(body_bytes) - 1;
 
-    return is_zero(bytes + end, last - end) && bytes[last] == FRAME_END_MARK;
+    return bytes_are_zero(bytes + end, last - end) && bytes[last] == FRAME_END_MARK;
 }
 
 bool frame_padding_is_fine(const void *frame, uint32_t body_bytes)
@@ -382,7 +382,7 @@ bool frame_padding_is_fine(const void *frame, uint32_t body_bytes)
     uint64_t used = (uint64_t)FRAME_HEADER_BYTES + body_bytes;
 
     return frame_padding_is_intact(frame, body_bytes) ||
-           is_zero((const uint8_t *)frame + used, frame_bytes(body_bytes) - used);
+           bytes_are_zero((const uint8_t *)frame + used, frame_bytes(body_bytes) - used);
 }
 
 uint32_t item_crc(const void *attributes, uint32_t attribute_bytes, const void *data,
@@ -500,7 +500,17 @@ bool item_is_intact(const struct item *item)
 
     return item->crc ==
                item_crc(item->attributes, item->attribute_bytes, item->data, item->data_bytes) &&
-           is_zero(padding, item_padding_bytes(item));
+           bytes_are_zero(padding, item_padding_bytes(item));
+}
+
+bool item_trims(const struct item *item, uint64_t *ret_offset)
+{
+    uint64_t offset_le;
+    if (item->kind != ITEM_TRIM || item->data_bytes != sizeof(offset_le))
+        return false;
+    memcpy(&offset_le, item->data, sizeof(offset_le));
+    *ret_offset = le64toh(offset_le);
+    return true;
 }
 
 int frame_body_verify(const struct frame_header *header, const void *body, bool deep)

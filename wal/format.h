@@ -27,6 +27,9 @@
 #define FRAME_BODY_BYTES_MAX (20u << 20)
 #define FRAME_ITEMS_MAX (1u << 20)
 
+/* Whether all of them are zero; none are, too. */
+bool bytes_are_zero(const void *data, size_t size);
+
 struct wal_uuid {
     uint8_t bytes[16];
 };
@@ -201,6 +204,9 @@ int item_next(struct item_walk *walk, struct item *ret_item);
 
 /* Whether attributes and data match the item's checksum and the padding is zero. */
 bool item_is_intact(const struct item *item);
+
+/* Whether the item is a trim that can be read, and then the offset of the first record that stays. */
+bool item_trims(const struct item *item, uint64_t *ret_offset);
 
 /* Verifies that a body is what its header says: items_crc, counts and the structure; with `deep`
  * each item's checksum as well.

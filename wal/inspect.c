@@ -123,11 +123,6 @@ static int window_get(struct inspector *in, uint64_t position, uint64_t bytes,
     return 0;
 }
 
-static bool is_zero(const uint8_t *data, size_t bytes)
-{
-    return bytes == 0 || (data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0);
-}
-
 /* Where the blocks of [position, end) that are not zero end; `position`: there are none. What cannot
  * be read is not known to be zero. */
 static int find_rest(struct inspector *in, uint64_t position, uint64_t end, uint64_t *ret_end)
@@ -138,18 +133,10 @@ static int find_rest(struct inspector *in, uint64_t position, uint64_t end, uint
         int rc = window_get(in, position, WAL_BLOCK_BYTES, &block);
         if (rc < 0 && rc != -EIO)
             return rc;
-        if (rc == -EIO || !is_zero(block, WAL_BLOCK_BYTES))
+        if (rc == -EIO || !bytes_are_zero(block, WAL_BLOCK_BYTES))
             *ret_end = position + WAL_BLOCK_BYTES;
     }
     return 0;
-}
-
-static uint64_t decode_u64(const uint8_t *bytes)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < sizeof(value); i++)
-        value |= (uint64_t)bytes[i] << (8 * i);
-    return value;
 }
 
 /* ---- one frame ---- */
@@ -182,12 +169,12 @@ static void describe_frame(const struct inspector *in, const struct frame_header
 static int apply_change(struct inspector *in, const struct item *item)
 {
     struct inspect_end *end = in->end;
+    uint64_t offset;
     if (item->kind == ITEM_STATE_SET || item->kind == ITEM_STATE_REMOVE)
         return state_change(&end->state, item->attributes, item->attribute_bytes,
                             item->kind == ITEM_STATE_SET ? item->data : NULL, item->data_bytes, 0);
-    if (item->kind == ITEM_TRIM && item->data_bytes == sizeof(uint64_t))
-        in->found->first_offset =
-            max_u64(in->found->first_offset, min_u64(decode_u64(item->data), end->offset));
+    if (item_trims(item, &offset))
+        in->found->first_offset = max_u64(in->found->first_offset, min_u64(offset, end->offset));
     return 0;
 }
 
@@ -212,8 +199,7 @@ static int visit_item(struct inspector *in, const struct inspect_frame *frame,
         .data_bytes = item->data_bytes,
         .is_intact = is_intact,
     };
-    if (item->kind == ITEM_TRIM && item->data_bytes == sizeof(uint64_t))
-        told.offset = decode_u64(item->data);
+    (void)item_trims(item, &told.offset);
     return in->visitor->item(in->visitor->context, frame, &told);
 }
 

@@ -76,11 +76,6 @@ static int window_get(struct window *window, uint64_t position, uint64_t bytes,
     return 0;
 }
 
-static bool is_zero(const uint8_t *data, size_t bytes)
-{
-    return bytes == 0 || (data[0] == 0 && memcmp(data, data + 1, bytes - 1) == 0);
-}
-
 /* ---- the segments of a directory ---- */
 
 struct names {
@@ -312,17 +307,10 @@ static int open_window(struct recovery *recovery, const struct segment *segment)
     return rc;
 }
 
-static uint64_t decode_u64(const uint8_t *bytes)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < sizeof(value); i++)
-        value |= (uint64_t)bytes[i] << (8 * i);
-    return value;
-}
-
 static int apply_item(struct recovery *recovery, const struct item *item)
 {
     struct wal *wal = recovery->wal;
+    uint64_t offset;
     switch (item->kind) {
     case ITEM_RECORD:
         recovery->offset++;
@@ -335,9 +323,8 @@ static int apply_item(struct recovery *recovery, const struct item *item)
                             item->kind == ITEM_STATE_SET ? item->data : NULL, item->data_bytes, 0);
     case ITEM_TRIM:
         /* What was trimmed had been committed, and so stands before this. */
-        if (item->data_bytes == sizeof(uint64_t))
-            wal->first_offset =
-                max_u64(wal->first_offset, min_u64(decode_u64(item->data), recovery->offset));
+        if (item_trims(item, &offset))
+            wal->first_offset = max_u64(wal->first_offset, min_u64(offset, recovery->offset));
         return 0;
     case ITEM_TIME: return 0;
     default: return -EBADMSG;
@@ -491,7 +478,7 @@ static int examine_rest(struct recovery *recovery, struct rest *rest)
         }
         if (rc < 0)
             return rc;
-        if (is_zero(block, WAL_BLOCK_BYTES))
+        if (bytes_are_zero(block, WAL_BLOCK_BYTES))
             continue;
         rest->end = position + WAL_BLOCK_BYTES;
         if (position == recovery->position)
@@ -579,7 +566,8 @@ static int clear_chunk(struct recovery *recovery, uint64_t begin, uint64_t end)
                               begin, true);
     while (rc == 0 && end > begin) {
         uint64_t from = end;
-        while (from > begin && !is_zero(data + (from - WAL_BLOCK_BYTES - begin), WAL_BLOCK_BYTES))
+        while (from > begin &&
+               !bytes_are_zero(data + (from - WAL_BLOCK_BYTES - begin), WAL_BLOCK_BYTES))
             from -= WAL_BLOCK_BYTES;
         if (from < end)
             rc = io->ops->write(io, recovery->window.handle, recovery->wal->store->zeros,
