@@ -3,29 +3,22 @@
 import json
 import os
 import re
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests", "openapi"))
+sys.path.append(os.path.join(ROOT, "tests", "streams"))
 
 # pylint: disable=wrong-import-position # they lie beside it
 from contract import Contract, load  # noqa: E402
 from exchanges import Checker, Exchange, parse_headers  # noqa: E402
+from program import READY_S, SKIPPED, Failure, Process  # noqa: E402
 
-SKIPPED = 77
 PATIENCE_S = 20  # whoever has got no answer by then is stuck
-READY_S = 60
-
-
-class Failure(Exception):
-    """What was seen contradicts what was promised."""
 
 
 class Lost(Exception):
@@ -187,23 +180,11 @@ class Judge:
         return ", ".join(f"{count} × {what}" for what, count in sorted(self.counts.items()))
 
 
-class Program:
+class Program(Process):
     """One directory of logs, and the process that serves it, if there is one."""
 
     def __init__(self, wald, backend, parent, name="faults"):
-        self.wald, self.backend = wald, backend
-        self.folder = tempfile.mkdtemp(prefix=f"{name}.", dir=parent)
-        self.data = os.path.join(self.folder, "data")
-        self.log = os.path.join(self.folder, "log")
-        self.port = 0
-        self.process = None
-
-    def said(self):
-        try:
-            with open(self.log, encoding="utf-8", errors="replace") as file:
-                return file.read()
-        except FileNotFoundError:
-            return ""
+        super().__init__(wald, backend, parent, name)
 
     def launch(self, *arguments, environment=None, before=None):
         """`before` runs in the new process: limits."""
@@ -245,9 +226,6 @@ class Program:
             sys.exit(SKIPPED)
         raise Failure(f"the program did not become ready: {said[-2000:]}")
 
-    def running(self):
-        return self.process is not None and self.process.poll() is None
-
     def ask(self, method, target, headers=None, body=None, patience_s=PATIENCE_S):
         """One request over a connection of its own."""
         connection = Connection(self.port, patience_s)
@@ -267,35 +245,3 @@ class Program:
         """Resident bytes."""
         with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-    def kill(self):
-        if not self.running():
-            raise Failure(f"the program ended by itself: {self.process.returncode}")
-        self.process.kill()
-        self.process.wait()
-
-    def terminate(self):
-        if self.running():
-            self.process.send_signal(signal.SIGTERM)
-
-    def wait_end(self, patience_s=60):
-        """Its exit status."""
-        try:
-            return self.process.wait(patience_s)
-        except subprocess.TimeoutExpired as error:
-            raise Failure("it does not stop") from error
-
-    def stop(self):
-        """The end in good order, which is also when sanitizers have their say."""
-        if not self.running():
-            raise Failure(f"the program ended by itself: {self.process.returncode}")
-        self.terminate()
-        status = self.wait_end()
-        if status != 0 or "event=stopped" not in self.said():
-            raise Failure(f"exit status {status} after SIGTERM")
-
-    def remove(self):
-        if self.running():
-            self.process.kill()
-            self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)

@@ -18,22 +18,16 @@ class Failure(Exception):
     """What was seen contradicts what was promised."""
 
 
-class Program:
-    """One directory of logs, and the process that serves it, if there is one.
+class Process:
+    """One directory of logs, what the process that serves it says, and how it ends."""
 
-    It can be killed any number of times; the port stays the same, so that clients find it again."""
-
-    def __init__(self, wald, backend, parent, *arguments):
-        self.wald, self.backend, self.arguments = wald, backend, arguments
-        self.folder = tempfile.mkdtemp(prefix="streams.", dir=parent)
+    def __init__(self, wald, backend, parent, name):
+        self.wald, self.backend = wald, backend
+        self.folder = tempfile.mkdtemp(prefix=f"{name}.", dir=parent)
         self.data = os.path.join(self.folder, "data")
         self.log = os.path.join(self.folder, "log")
         self.port = 0
         self.process = None
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
 
     def said(self):
         try:
@@ -41,6 +35,54 @@ class Program:
                 return file.read()
         except FileNotFoundError:
             return ""
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        """As the power does it, but for the page cache: tests/power is about that."""
+        if not self.running():
+            raise Failure(f"the program ended by itself: {self.process.returncode}")
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self):
+        if self.running():
+            self.process.send_signal(signal.SIGTERM)
+
+    def wait_end(self, patience_s=60):
+        """Its exit status."""
+        try:
+            return self.process.wait(patience_s)
+        except subprocess.TimeoutExpired as error:
+            raise Failure("it does not stop") from error
+
+    def stop(self):
+        """The end in good order, which is also when sanitizers have their say."""
+        if not self.running():
+            raise Failure(f"the program ended by itself: {self.process.returncode}")
+        self.terminate()
+        status = self.wait_end()
+        if status != 0 or "event=stopped" not in self.said():
+            raise Failure(f"exit status {status} after SIGTERM")
+
+    def remove(self):
+        if self.running():
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Program(Process):
+    """It can be killed any number of times; the port stays the same, so that clients find it again."""
+
+    def __init__(self, wald, backend, parent, *arguments):
+        super().__init__(wald, backend, parent, "streams")
+        self.arguments = arguments
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
 
     def launch(self):
         with open(self.log, "wb") as log:
@@ -79,34 +121,6 @@ class Program:
                 return None
             time.sleep(0.01)
         return None
-
-    def running(self):
-        return self.process is not None and self.process.poll() is None
-
-    def kill(self):
-        """As the power does it, but for the page cache: tests/power is about that."""
-        if not self.running():
-            raise Failure(f"the program ended by itself: {self.process.returncode}")
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        """The end in good order, which is also when sanitizers have their say."""
-        if not self.running():
-            raise Failure(f"the program ended by itself: {self.process.returncode}")
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(60)
-        except subprocess.TimeoutExpired as error:
-            raise Failure("it does not stop") from error
-        if status != 0 or "event=stopped" not in self.said():
-            raise Failure(f"exit status {status} after SIGTERM")
-
-    def remove(self):
-        if self.running():
-            self.process.kill()
-            self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
