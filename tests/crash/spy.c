@@ -9,18 +9,18 @@
 /* Rings carry no pointer of ours, so the functions below find the spy here. */
 static struct spy *active;
 
-static struct spy_log *find_log(const char *name)
+static struct spy_log *find_log(struct spy *spy, const char *name)
 {
-    for (unsigned i = 0; i < active->log_count; i++) {
-        if (strcmp(active->logs[i].name, name) == 0)
-            return &active->logs[i];
+    for (unsigned i = 0; i < spy->log_count; i++) {
+        if (strcmp(spy->logs[i].name, name) == 0)
+            return &spy->logs[i];
     }
     return NULL;
 }
 
 static uint8_t number_of(const char *name)
 {
-    struct spy_log *log = find_log(name);
+    struct spy_log *log = find_log(active, name);
 
     if (!log) {
         must(active->log_count < SPY_LOGS);
@@ -202,11 +202,7 @@ void spy_forget_log(struct spy *spy, const char *name)
     }
 }
 
-const struct spy_log *spy_find_log(const struct spy *spy, const char *name)
+const struct spy_log *spy_find_log(struct spy *spy, const char *name)
 {
-    for (unsigned i = 0; i < spy->log_count; i++) {
-        if (strcmp(spy->logs[i].name, name) == 0)
-            return &spy->logs[i];
-    }
-    return NULL;
+    return find_log(spy, name);
 }

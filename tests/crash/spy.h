@@ -45,6 +45,6 @@ void spy_reset(struct spy *spy);
 void spy_forget_log(struct spy *spy, const char *name);
 
 /* NULL if nothing of this log was opened yet. */
-const struct spy_log *spy_find_log(const struct spy *spy, const char *name);
+const struct spy_log *spy_find_log(struct spy *spy, const char *name);
 
 #endif

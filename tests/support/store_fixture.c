@@ -423,6 +423,13 @@ struct wal_stats stats_of(struct wal *wal)
     return stats;
 }
 
+struct store_totals totals_of(struct fixture *f)
+{
+    struct store_stats stats;
+    store_stats(f->store, &stats);
+    return stats.totals;
+}
+
 void expect_state(struct wal *wal, const char *key, const char *value)
 {
     char found[256] = "";

@@ -126,6 +126,7 @@ void expect_numbers(struct fixture *f, struct wal *wal, uint64_t begin, uint64_t
 
 struct wal_positions positions_of(struct wal *wal);
 struct wal_stats stats_of(struct wal *wal);
+struct store_totals totals_of(struct fixture *f);
 
 /* Asserts the value of a state key; NULL: there is none. */
 void expect_state(struct wal *wal, const char *key, const char *value);

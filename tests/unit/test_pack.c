@@ -27,13 +27,6 @@ struct told {
     uint8_t attributes[64];
 };
 
-static struct store_totals totals_of(struct fixture *f)
-{
-    struct store_stats stats;
-    store_stats(f->store, &stats);
-    return stats.totals;
-}
-
 /* All segments but the last one, in the directory that is open. */
 static bool all_are_packed(void *context)
 {

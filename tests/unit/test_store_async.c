@@ -113,13 +113,6 @@ static struct fixture *begin(void **state)
     return f;
 }
 
-static struct store_totals totals_of(struct fixture *f)
-{
-    struct store_stats stats;
-    store_stats(f->store, &stats);
-    return stats.totals;
-}
-
 /* ---- The three of them ----------------------------------------------------------------------- */
 
 /* What is not open is not told from what is not there, and nothing waits for the disk to find out. */

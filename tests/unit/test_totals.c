@@ -10,13 +10,6 @@
 #include "wal/base.h"
 #include "wal/totals.h"
 
-static struct store_totals totals_of(struct fixture *f)
-{
-    struct store_stats stats;
-    store_stats(f->store, &stats);
-    return stats.totals;
-}
-
 static uint64_t count_of(const struct store_histogram *histogram)
 {
     uint64_t count = 0;
