@@ -227,6 +227,16 @@ expect_check()
     check "$1" | grep -q -- "$2" || die "$1: wanted $2, got $(check "$1")"
 }
 
+# all_answered: until the requests in the background, whose processes are in $clients, have ended.
+all_answered()
+{
+    # shellcheck disable=SC2086
+    for client in $clients; do
+        wait "$client" || die 'a client failed'
+    done
+    clients=''
+}
+
 # send BYTES: exactly these (of printf) to descriptor 7, at once. The other side may have heard
 # enough before it has read all of it.
 send()

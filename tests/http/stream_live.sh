@@ -33,15 +33,6 @@ answered()
     [ "$(cat "$work/$1.status")" = "$2" ] || die "$1: $(cat "$work/$1.status"), wanted $2"
 }
 
-all_answered()
-{
-    # shellcheck disable=SC2086
-    for client in $clients; do
-        wait "$client" || die 'a client failed'
-    done
-    clients=''
-}
-
 # Nothing comes in time.
 for offset in "$zero" -1 now; do
     expect 204 "$s/l?offset=$offset&live=long-poll"

@@ -28,16 +28,6 @@ later()
     clients="${clients-} $!"
 }
 
-# all_answered: until the requests in the background have ended.
-all_answered()
-{
-    # shellcheck disable=SC2086
-    for client in $clients; do
-        wait "$client" || die 'a client failed'
-    done
-    clients=''
-}
-
 # answered NAME STATUS: makes it the last answer.
 answered()
 {
