@@ -3,9 +3,9 @@
  * or a good copy, and not by the reader who needed the record.
  *
  * A thread of its own goes through all logs, open or not, and has each inspected (inspect.c) past the
- * page cache, no faster than it was told to. It changes nothing and holds no log: a log that is
- * trimmed, packed or deleted meanwhile is looked at again, or is gone. What is found is looked at a
- * second time before it is believed, and kept in a table of places, which follows the files: what a
+ * page cache, no faster than it was told to. It changes nothing and holds no log: what is trimmed
+ * meanwhile is passed over, what is packed is read packed, and a log that is deleted is gone. What is
+ * found is believed when a second look finds it in the same place, and kept in a table of places, which follows the files: what a
  * repair has set aside, and what was trimmed or deleted, leaves it.
  */
 #include <errno.h>
@@ -184,6 +184,21 @@ static bool has_news(struct scrub *scrub, const struct store_damage *found, size
     return false;
 }
 
+/* Leaves of what the second look found what is known or was found by the first one, too. */
+static size_t confirm(struct scrub *scrub, const struct store_damage *first, size_t first_count,
+                      struct store_damage *second, size_t second_count)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < second_count; i++) {
+        bool confirmed = is_known(scrub, &second[i]);
+        for (size_t j = 0; j < first_count && !confirmed; j++)
+            confirmed = is_same(&first[j], &second[i]);
+        if (confirmed)
+            second[kept++] = second[i];
+    }
+    return kept;
+}
+
 /* Errors: -ENOENT: it is gone; others from wal_inspect(). */
 static int inspect_once(struct pass *pass, const char *name, struct store_damage *found,
                         size_t *ret_count)
@@ -217,12 +232,17 @@ static int inspect_once(struct pass *pass, const char *name, struct store_damage
 static int scrub_log(struct pass *pass, const char *name)
 {
     struct scrub *scrub = &pass->store->scrub;
-    struct store_damage found[SCRUB_PLACES_OF_LOG];
-    size_t count;
+    struct store_damage first[SCRUB_PLACES_OF_LOG], found[SCRUB_PLACES_OF_LOG];
+    size_t first_count, count;
     int rc = inspect_once(pass, name, found, &count);
     bool news = rc == 0 && has_news(scrub, found, count);
-    if (news)
+    if (news) {
+        memcpy(first, found, count * sizeof(*found));
+        first_count = count;
         rc = inspect_once(pass, name, found, &count);
+        if (rc == 0)
+            count = confirm(scrub, first, first_count, found, count);
+    }
     pthread_mutex_lock(&scrub->lock);
     scrub->logs += rc == 0;
     scrub->errors += rc < 0 && rc != -ENOENT && rc != -ENODATA && rc != -ESHUTDOWN;
