@@ -575,6 +575,8 @@ static int scan_segment(struct inspector *in, struct inspect_candidate *segment,
     struct inspect_end *end = in->end;
     const struct segment_header *header = &segment->header;
     in->handle = inspect_folder_reopen(&in->folder, segment);
+    if (in->handle == -ENOENT && in->visitor->live && !is_last)
+        return 0; /* trimmed since it was listed, as all before it */
     if (in->handle < 0)
         return in->handle;
     in->segment = segment;
@@ -771,7 +773,10 @@ int wal_inspect(struct wal_io *io, int dir, const struct inspect_visitor *visito
     static const struct inspect_visitor nobody;
     CLEANUP(inspector_done)
     struct inspector in = {.io = io,
-                           .folder = {.io = io, .dir = dir, .direct = visitor && visitor->direct},
+                           .folder = {.io = io,
+                                      .dir = dir,
+                                      .direct = visitor && visitor->direct,
+                                      .live = visitor && visitor->live},
                            .visitor = visitor ? visitor : &nobody,
                            .found = ret_inspection,
                            .handle = -1};

@@ -82,6 +82,7 @@ struct inspect_visitor {
     int (*progress)(void *context, uint64_t bytes, uint64_t total_bytes);
     uint32_t window_bytes; /* to read at a time, a multiple of 4096; 0: 8 MiB */
     bool direct;           /* past the page cache by O_DIRECT; false: after dropping what it has */
+    bool live; /* the log may be in use: its oldest segments may go by a trim meanwhile */
 };
 
 struct inspect_end; /* private: what repair.c goes on from */
@@ -103,7 +104,7 @@ struct inspection {
  * Reads all of a log's folder. `dir` is a handle of open_dir(). What lies below the first offset has
  * been trimmed, and damage there is told of where recovery would meet it alone.
  *
- * Errors: -ENODATA: there is no segment in it; -EPROTONOSUPPORT: written by a newer version;
+ * Errors: -ENODATA: there is no segment in it; -ENOENT: those that were in it are gone; -EPROTONOSUPPORT: written by a newer version;
  * -ENOMEM; others from the disk, but not -EIO, which is damage.
  */
 int wal_inspect(struct wal_io *io, int dir, const struct inspect_visitor *visitor,

@@ -142,6 +142,14 @@ static int load_header(struct inspect_folder *folder, struct inspect_candidate *
     return 0;
 }
 
+/* Segments go from the oldest on: with one that is gone all before it are. */
+static void drop_oldest(struct inspect_folder *folder, size_t count)
+{
+    folder->candidate_count -= count;
+    memmove(folder->candidates, folder->candidates + count,
+            folder->candidate_count * sizeof(*folder->candidates));
+}
+
 static int list_files(struct inspect_folder *folder)
 {
     int rc = folder->io->ops->list(folder->io, folder->dir, visit_name, folder);
@@ -151,10 +159,16 @@ static int list_files(struct inspect_folder *folder)
         return -ENODATA;
     qsort(folder->candidates, folder->candidate_count, sizeof(*folder->candidates),
           compare_candidates);
-    for (size_t i = 0; i < folder->candidate_count; i++) {
+    for (size_t i = 0; i < folder->candidate_count;) {
         rc = load_header(folder, &folder->candidates[i]);
+        if (rc == -ENOENT && folder->live && i + 1 < folder->candidate_count) {
+            drop_oldest(folder, i + 1);
+            i = 0;
+            continue;
+        }
         if (rc < 0)
             return rc;
+        i++;
     }
     return 0;
 }

@@ -29,6 +29,7 @@ struct inspect_folder {
     struct wal_io *io;
     int dir;
     bool direct;                          /* by O_DIRECT */
+    bool live;                            /* the oldest segments may be trimmed meanwhile */
     struct inspect_candidate *candidates; /* by number */
     size_t candidate_count, candidate_room;
     struct inspect_range *set_aside;

@@ -22,6 +22,8 @@
 #define FIRST_WAIT_US (UINT64_C(300) * 1000000)
 /* A pause shorter than that costs more than it gives to others. */
 #define PAUSE_MIN_US 20000
+/* How often a log is begun with again of which nothing was left that had been listed. */
+#define LOOKS_MAX 4
 
 /* A pass through the logs, or a part of it. */
 struct pass {
@@ -199,7 +201,8 @@ static size_t confirm(struct scrub *scrub, const struct store_damage *first, siz
     return kept;
 }
 
-/* Errors: -ENOENT: it is gone; others from wal_inspect(). */
+/* Errors: -ENOENT: it is gone; -ESTALE: all that was there to be looked at went meanwhile; others from
+ * wal_inspect(). */
 static int inspect_once(struct pass *pass, const char *name, struct store_damage *found,
                         size_t *ret_count)
 {
@@ -207,7 +210,8 @@ static int inspect_once(struct pass *pass, const char *name, struct store_damage
     const struct inspect_visitor visitor = {.context = pass,
                                             .progress = keep_pace,
                                             .window_bytes = WINDOW_BYTES,
-                                            .direct = store->io->direct};
+                                            .direct = store->io->direct,
+                                            .live = true};
     struct settled settled = settled_of(store, name);
     struct inspection inspection;
     int dir = store->io->ops->open_dir(store->io, store->logs_dir, name);
@@ -217,7 +221,7 @@ static int inspect_once(struct pass *pass, const char *name, struct store_damage
     int rc = wal_inspect(store->io, dir, &visitor, &inspection);
     store->io->ops->close(store->io, dir);
     if (rc != 0)
-        return rc;
+        return rc == -ENOENT || rc == -ENODATA ? -ESTALE : rc;
 
     /* It was opened meanwhile, and may have been written to. */
     if (!settled.is_open && settled_of(store, name).is_open)
@@ -228,24 +232,33 @@ static int inspect_once(struct pass *pass, const char *name, struct store_damage
     return 0;
 }
 
+static int inspect_patiently(struct pass *pass, const char *name, struct store_damage *found,
+                             size_t *ret_count)
+{
+    int rc = -ESTALE;
+    for (unsigned i = 0; i < LOOKS_MAX && rc == -ESTALE; i++)
+        rc = inspect_once(pass, name, found, ret_count);
+    return rc;
+}
+
 /* Errors: -ESHUTDOWN. Whatever else is in the way counts, and the log is looked at in the next pass. */
 static int scrub_log(struct pass *pass, const char *name)
 {
     struct scrub *scrub = &pass->store->scrub;
     struct store_damage first[SCRUB_PLACES_OF_LOG], found[SCRUB_PLACES_OF_LOG];
     size_t first_count, count;
-    int rc = inspect_once(pass, name, found, &count);
+    int rc = inspect_patiently(pass, name, found, &count);
     bool news = rc == 0 && has_news(scrub, found, count);
     if (news) {
         memcpy(first, found, count * sizeof(*found));
         first_count = count;
-        rc = inspect_once(pass, name, found, &count);
+        rc = inspect_patiently(pass, name, found, &count);
         if (rc == 0)
             count = confirm(scrub, first, first_count, found, count);
     }
     pthread_mutex_lock(&scrub->lock);
     scrub->logs += rc == 0;
-    scrub->errors += rc < 0 && rc != -ENOENT && rc != -ENODATA && rc != -ESHUTDOWN;
+    scrub->errors += rc < 0 && rc != -ENOENT && rc != -ESHUTDOWN;
     pthread_mutex_unlock(&scrub->lock);
     if (rc == 0)
         replace(scrub, name, found, count);
