@@ -232,6 +232,16 @@ static int inspect_once(struct pass *pass, const char *name, struct store_damage
     return 0;
 }
 
+/* What was put in after the deletion had taken the log's places out would stay for ever. */
+static void forget_deleted(struct store *store, const char *name)
+{
+    int dir = store->io->ops->open_dir(store->io, store->logs_dir, name);
+    if (dir == -ENOENT)
+        scrub_forget(store, name);
+    else if (dir >= 0)
+        store->io->ops->close(store->io, dir);
+}
+
 static int inspect_patiently(struct pass *pass, const char *name, struct store_damage *found,
                              size_t *ret_count)
 {
@@ -262,6 +272,8 @@ static int scrub_log(struct pass *pass, const char *name)
     pthread_mutex_unlock(&scrub->lock);
     if (rc == 0)
         replace(scrub, name, found, count);
+    if (rc == 0 && count > 0)
+        forget_deleted(pass->store, name);
     if (news)
         committer_wake(&pass->store->committers[0]); /* whoever drives it wants to tell */
     return rc == -ESHUTDOWN ? rc : 0;
