@@ -56,23 +56,15 @@ static bool check_log(struct request *request, enum auth_right right)
     return may(request, right, request->log) || refuse_right(request, right, "this log");
 }
 
-bool access_check(struct request *request)
+/* What a known token is good for. */
+static bool check_rights(struct request *request)
 {
-    const struct api *api = request->api;
-    const char *authorization = request->facts.headers[HTTP_AUTHORIZATION];
-    if (!api->auth)
-        return true;
-    bool is_known = authorization && auth_identify(api->auth, authorization, &request->who);
-    if (request->route->opened_by & api->config.open)
-        return true;
-    if (!is_known)
-        return refuse_stranger(request, authorization != NULL);
     switch (request->route->access) {
     case ACCESS_LOG_READ: return check_log(request, AUTH_READ);
     case ACCESS_LOG_APPEND: return check_log(request, AUTH_APPEND) && check_source(request);
     case ACCESS_LOG_ADMIN: return check_log(request, AUTH_ADMIN);
     case ACCESS_NAMES:
-        return auth_reads_any(api->auth, &request->who) ||
+        return auth_reads_any(request->api->auth, &request->who) ||
                refuse_right(request, AUTH_READ, "any log");
     case ACCESS_ALL_LOGS:
         return may(request, AUTH_READ, NULL) || refuse_right(request, AUTH_READ, "all logs (*)");
@@ -81,6 +73,50 @@ bool access_check(struct request *request)
     }
     must(!"a route without access");
     return false;
+}
+
+bool access_check(struct request *request)
+{
+    const struct api *api = request->api;
+    const char *authorization = request->facts.headers[HTTP_AUTHORIZATION];
+    if (!api->auth)
+        return true;
+    bool is_known = authorization && auth_identify(api->auth, authorization, &request->who);
+    request->judged_by = api->auth_number;
+    if (request->route->opened_by & api->config.open)
+        return true;
+    return is_known ? check_rights(request) : refuse_stranger(request, authorization != NULL);
+}
+
+/* Whether the tokens are the ones it was judged by, or no matter. */
+static bool is_judged(const struct request *request)
+{
+    const struct api *api = request->api;
+    return !api->auth || request->judged_by == api->auth_number ||
+           (request->route->opened_by & api->config.open);
+}
+
+bool access_check_again(struct request *request)
+{
+    if (is_judged(request))
+        return true;
+    request->judged_by = request->api->auth_number;
+    return auth_knows(request->api->auth, &request->who) ? check_rights(request)
+                                                         : refuse_stranger(request, true);
+}
+
+bool access_is_gone(const struct request *request)
+{
+    return request->route->access == ACCESS_LOG_READ && !is_judged(request) &&
+           !may(request, AUTH_READ, request->log);
+}
+
+void access_say_gone(struct request *request)
+{
+    if (auth_knows(request->api->auth, &request->who))
+        refuse_right(request, AUTH_READ, "this log");
+    else
+        refuse_stranger(request, true);
 }
 
 bool access_may_see(const struct request *request, const char *log)

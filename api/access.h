@@ -5,6 +5,7 @@
 #ifndef API_ACCESS_H
 #define API_ACCESS_H
 
+#include <errno.h>
 #include <stdbool.h>
 
 struct request;
@@ -20,8 +21,20 @@ enum access {
     ACCESS_TOKEN,      /* any token there is */
 };
 
+/* A token has gone from the file, or one of its rights, since the request was let in. */
+#define ERROR_RIGHT_GONE (-EKEYREVOKED)
+
 /* False: refused, and the response says why. Sets request->who. */
 bool access_check(struct request *request);
+
+/* Likewise for one that was let in, and has waited since: the tokens may be others now. */
+bool access_check_again(struct request *request);
+
+/* Whether it may still be told of its log, which it asked to read. */
+bool access_is_gone(const struct request *request);
+
+/* Answers with what ERROR_RIGHT_GONE means. */
+void access_say_gone(struct request *request);
 
 /* Whether the request may be told of this log: it is among those its token may read. */
 bool access_may_see(const struct request *request, const char *log);

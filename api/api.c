@@ -181,7 +181,9 @@ void api_set_auth(struct api *api, struct auth *auth)
     must(api->auth && auth);
     auth_free(api->auth);
     api->auth = auth;
+    api->auth_number++;
     follow_check_rights(api);
+    watch_check_rights(api);
 }
 
 void api_drain(struct api *api)
@@ -619,6 +621,8 @@ enum progress request_finish(struct request *request)
         request->api->logs_waiting--;
         return ended_by(request, TAKE(request->go_on)(request));
     }
+    if (access_is_gone(request)) /* what it waited for is not for it any more */
+        request->status = ERROR_RIGHT_GONE;
     request->finish(request);
     must(request->response.status != 0);
     return ended_by(request, PROGRESS_ANSWERED);
@@ -633,6 +637,10 @@ enum progress request_fail(struct request *request, enum moment moment, int erro
         [WHEN_COMMITTED] = "append_failed", [WHEN_READING] = "read_failed",
         [WHEN_DELETING] = "delete_failed",
     };
+    if (error == ERROR_RIGHT_GONE) {
+        access_say_gone(request);
+        return PROGRESS_ANSWERED;
+    }
     enum problem problem = problem_of_errno(moment, error);
     if (problem_is_grave(problem)) {
         struct api_event event = {events[moment], request->log, error};

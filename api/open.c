@@ -70,7 +70,7 @@ static enum progress call(struct request *request, int open_error)
         request->response.note = " But the log was made for this request, and stays.";
     if (request->route->changes && request->api->draining) /* since its head was there */
         response_problem(&request->response, PROBLEM_STOPPING, NULL);
-    else
+    else if (request->made || access_check_again(request)) /* what is begun is finished */
         progress = request->route->answer(request);
     give_back(request, TAKE(request->held));
     must(progress == PROGRESS_WAITING || request->response.status != 0);

@@ -91,6 +91,7 @@ struct request {
     struct target target;
     struct gate_facts facts;
     struct auth_identity who;
+    uint64_t judged_by; /* which tokens said what that one may: see auth_number */
     const char *log;
     uint64_t offset;
     size_t body_bytes_max;
@@ -221,7 +222,8 @@ uint64_t api_run_timers(struct api *api);
 struct api {
     struct api_config config;
     struct gate_config gate;
-    struct auth *auth; /* NULL: everybody may do everything */
+    struct auth *auth;    /* NULL: everybody may do everything */
+    uint64_t auth_number; /* of how many tables of tokens it is the last */
     struct clients clients;
     bool draining;
     uint64_t begun_us;

@@ -136,6 +136,16 @@ void watch_end_all(struct api *api)
         follow_wake(api, audience, "shutdown");
 }
 
+void watch_check_rights(struct api *api)
+{
+    struct waiter *next;
+    for (struct waiter *waiter = api->watch.waiters; waiter; waiter = next) {
+        next = waiter->next;
+        if (access_is_gone(request_of(waiter)))
+            end(api, waiter, ERROR_RIGHT_GONE);
+    }
+}
+
 /* The first of those who wait for the log; the last to leave takes the audience along. */
 static struct heap_node *first_waiter(struct wal *wal)
 {

@@ -81,4 +81,7 @@ void watch_stream_closed(struct api *api, struct wal *wal);
 /* All requests that wait are answered, and followers get their end. */
 void watch_end_all(struct api *api);
 
+/* Those that may not be told of their log any more are answered so. */
+void watch_check_rights(struct api *api);
+
 #endif

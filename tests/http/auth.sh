@@ -234,6 +234,16 @@ as all 200 "$url/metrics"
 grep -q 'type="unauthorized"' "$work/body" || die 'no count of refusals'
 stop
 
+# ---- tokens that go while their requests wait ----
+
+make staying 'read,append' '*'
+make leaving 'read,append' '*'
+make lessened 'read,append' '*'
+start --tokens "$tokens" --body-timeout 2m --long-poll-timeout 2m
+as staying 200 -d zero "$url/logs/orders"
+python "${0%/*}/revoked.py" "$port" "$server_pid" "$tokens" "$work" || die 'a token that has gone'
+stop
+
 # ---- what is open ----
 
 for open in none metrics,version stats,openapi,health; do
