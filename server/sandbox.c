@@ -1,6 +1,7 @@
 #include "server/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,6 +24,8 @@
 #ifndef HAS_SANITIZER
 #define HAS_SANITIZER false
 #endif
+
+#define PATH_SHOWN 60 /* of a path, its end */
 
 static const char *const names[SANDBOX_LAYERS] = {
     [SANDBOX_PRIVILEGES] = "privileges", [SANDBOX_DUMPS] = "dumps", [SANDBOX_FILES] = "files",
@@ -65,45 +68,77 @@ static int set_capabilities(capability_sets sets)
     return (int)syscall(SYS_capset, &header, sets) < 0 ? -errno : 0;
 }
 
-/* Root that may not pass over permissions could not open the logs of another user. */
-static bool has_to_pass_permissions(const char *data, unsigned *ret_owner)
+static unsigned permitted_capabilities(void)
 {
-    struct stat about;
-    *ret_owner = 0;
-    if (geteuid() != 0 || stat(data, &about) < 0)
-        return false;
-    *ret_owner = about.st_uid;
-    return about.st_uid != 0;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    capability_sets sets = {{0}};
+    return (int)syscall(SYS_capget, &header, sets) < 0 ? 0 : sets[0].permitted;
 }
 
-static void drop_privileges(const char *data, struct sandbox_layer *layer)
+/* What this process has of these, and does not use. */
+static void lay_aside(unsigned capabilities)
 {
     capability_sets sets = {{0}};
-    unsigned owner;
-    bool keep = has_to_pass_permissions(data, &owner);
-    if (keep) {
-        sets[0].effective = 1u << CAP_DAC_OVERRIDE;
-        sets[0].permitted = 1u << CAP_DAC_OVERRIDE;
+    sets[0].permitted = permitted_capabilities() & capabilities;
+    (void)set_capabilities(sets);
+}
+
+/* The first of the files that are read again and cannot be, as things are; NULL: none. */
+static const char *find_unreadable(const struct sandbox_plan *plan)
+{
+    for (size_t i = 0; i < plan->readable_count; i++) {
+        int fd = open(plan->readable[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0 && errno == EACCES)
+            return plan->readable[i];
+        if (fd >= 0)
+            close(fd);
     }
+    return NULL;
+}
+
+/* What root has to keep since not all that serving takes is root's: it could not open the logs of another
+ * user, nor read his tokens again. Everything else is gone when this returns. */
+static unsigned find_needed(const struct sandbox_plan *plan, char *why, size_t bytes)
+{
+    static const unsigned all = 1u << CAP_DAC_OVERRIDE, reading = 1u << CAP_DAC_READ_SEARCH;
+    struct stat about;
+    const char *unreadable;
+    if (geteuid() != 0)
+        return 0;
+    lay_aside(all | reading);
+    unsigned had = permitted_capabilities();
+    if (stat(plan->data, &about) == 0 && about.st_uid != 0) {
+        snprintf(why, bytes,
+                 "root keeps CAP_DAC_OVERRIDE, since the data directory belongs to user %u",
+                 about.st_uid);
+        return had & all;
+    }
+    if (!(unreadable = find_unreadable(plan)))
+        return 0;
+    size_t length = strlen(unreadable);
+    snprintf(why, bytes, "root keeps CAP_DAC_%s, to read %s again",
+             had & reading ? "READ_SEARCH" : "OVERRIDE",
+             unreadable + (length > PATH_SHOWN ? length - PATH_SHOWN : 0));
+    return had & reading ? reading : had & all;
+}
+
+static void drop_privileges(const struct sandbox_plan *plan, struct sandbox_layer *layer)
+{
+    capability_sets sets = {{0}};
+    char why[128];
     /* The bounding set matters to programs that are executed, and only the mighty may change it. */
     for (int i = 0; i <= CAP_LAST_CAP; i++)
         (void)prctl(PR_CAPBSET_DROP, i, 0, 0, 0);
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    unsigned kept = find_needed(plan, why, sizeof(why));
+    sets[0].effective = sets[0].permitted = kept;
     int rc = set_capabilities(sets);
-    if (rc < 0 && keep) {
-        memset(sets, 0, sizeof(sets)); /* it was not there to be kept */
-        rc = set_capabilities(sets);
-        keep = false;
-    }
     if (rc < 0)
         sandbox_say(layer, false, "capabilities cannot be dropped: %s", strerror(-rc));
     else if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         sandbox_say(layer, false, "new privileges cannot be refused: %s", strerror(errno));
-    else if (keep)
-        sandbox_say(layer, false,
-                    "root keeps CAP_DAC_OVERRIDE, since the data directory belongs to user %u: run "
-                    "as that user",
-                    owner);
+    else if (kept)
+        sandbox_say(layer, false, "%s: run as that user", why);
     else
         sandbox_say(layer, true, "no capabilities, and no way to new ones");
 }
@@ -130,7 +165,7 @@ bool sandbox_enter(struct sandbox *sandbox, const struct sandbox_plan *plan)
 {
     sandbox_init(sandbox, plan->mode);
     if (!is_off(sandbox)) {
-        drop_privileges(plan->data, &sandbox->layers[SANDBOX_PRIVILEGES]);
+        drop_privileges(plan, &sandbox->layers[SANDBOX_PRIVILEGES]);
         refuse_dumps(&sandbox->layers[SANDBOX_DUMPS]);
         sandbox_files_enter(plan, &sandbox->layers[SANDBOX_FILES]);
     }

@@ -419,6 +419,21 @@ static int enter_as_root_of_anothers_data(void)
     return fd < 0 ? 2 : told ? 0 : 3;
 }
 
+/* The tokens of another user, for his eyes alone, while the logs are root's. */
+static int read_anothers_file_again(void)
+{
+    struct sandbox sandbox;
+    const char *file = path_of(beside, "certificate");
+    const struct sandbox_plan plan = {
+        .mode = SANDBOX_AUTO, .data = data, .readable = &file, .readable_count = 1};
+    const struct sandbox_layer *layer = &sandbox.layers[SANDBOX_PRIVILEGES];
+    if (chown(file, 54321, 54321) < 0 || !sandbox_enter(&sandbox, &plan))
+        return 1;
+    if (open(file, O_RDONLY) < 0)
+        return 2;
+    return !layer->active && strstr(layer->text, "certificate again") ? 0 : 3;
+}
+
 static void privileges_are_gone(void **state)
 {
     if (!has_all())
@@ -428,6 +443,10 @@ static void privileges_are_gone(void **state)
         return;
     assert_int_equal(in_child(enter_as_root_of_anothers_data, false, false), 0);
     assert_int_equal(chown(data, 0, 0), 0);
+    assert_int_equal(in_child(read_anothers_file_again, false, false), 0);
+    char *certificate = path_of(beside, "certificate");
+    assert_int_equal(chown(certificate, 0, 0), 0);
+    free(certificate);
 }
 
 static void make_file(char *path)
