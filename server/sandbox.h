@@ -35,8 +35,8 @@ struct sandbox_layer {
 struct sandbox_plan {
     enum sandbox_mode mode;
     const char *data; /* has to be there; all in it may be read, written, made and removed */
-    /* Files that are read again later, such as certificates. What lies beside them can be read too:
-     * a file that is replaced is another file. */
+    /* Files that are read again later, such as certificates. What lies beside them can be read too, and
+     * beside the targets of links on the way: a file that is replaced is another file. */
     const char *const *readable;
     size_t readable_count;
     /* Files that are removed at the end, such as a socket; likewise with what lies beside them. */

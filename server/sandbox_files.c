@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -103,12 +104,35 @@ static int allow_beside(int ruleset, const char *path, uint64_t access)
     return rc;
 }
 
+/* Where a link on the way leads to, there its next target will be, such as another release beside the one
+ * that is current. What lies in "/" is too much. */
+static int allow_releases(int ruleset, const char *path, uint64_t access)
+{
+    char way[PATH_MAX], target[PATH_MAX];
+    struct stat about;
+    int rc = 0;
+    for (const char *end = strchr(path + 1, '/'); end && rc == 0; end = strchr(end + 1, '/')) {
+        snprintf(way, sizeof(way), "%.*s", (int)(end - path), path);
+        if (lstat(way, &about) < 0 || !S_ISLNK(about.st_mode) || !realpath(way, target))
+            continue;
+        const char *folder = dirname(target);
+        rc = strcmp(folder, "/") == 0 ? 0 : allow(ruleset, folder, access);
+    }
+    return rc;
+}
+
+static int allow_reading(int ruleset, const char *path, uint64_t access)
+{
+    int rc = allow_beside(ruleset, path, access);
+    return rc == 0 ? allow_releases(ruleset, path, access) : rc;
+}
+
 static int add_rules(int ruleset, const struct sandbox_plan *plan, uint64_t known,
                      const char **ret_path)
 {
     int rc = allow(ruleset, *ret_path = plan->data, FS_DATA & known);
     for (size_t i = 0; i < plan->readable_count && rc == 0; i++)
-        rc = allow_beside(ruleset, *ret_path = plan->readable[i], FS_READ);
+        rc = allow_reading(ruleset, *ret_path = plan->readable[i], FS_READ);
     for (size_t i = 0; i < plan->removable_count && rc == 0; i++)
         rc = allow_beside(ruleset, *ret_path = plan->removable[i], FS_REMOVE);
     return rc;

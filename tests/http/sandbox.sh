@@ -171,6 +171,35 @@ ended
 unset INTRUDER_CALLS
 wald=$program
 
+# ---- what is read again, by whichever way it is replaced ----
+
+# reads_again COUNT: after a SIGHUP, without a complaint.
+reads_again()
+{
+    kill -HUP "$server_pid"
+    for _ in $(seq 200); do
+        [ "$(grep -c 'event=tokens_read ' "$work/log")" -lt "$1" ] || return 0
+        ! grep 'event=tokens_not_read' "$work/log" || die "not read again, the ${1}th time"
+        sleep 0.05
+    done
+    die "nothing of the ${1}th time"
+}
+mkdir -p "$work/etc/releases/1" "$work/etc/releases/2" "$work/etc/releases/3"
+"$wald" token --tokens "$work/etc/releases/1/tokens" all read '*' >/dev/null
+cp "$work/etc/releases/1/tokens" "$work/etc/releases/2/tokens"
+cp "$work/etc/releases/1/tokens" "$work/etc/releases/3/tokens"
+ln -s releases/1 "$work/etc/current"
+start --tokens "$work/etc/current/tokens"
+ln -sfn releases/2 "$work/etc/current" # another folder
+reads_again 1
+rm -r "$work/etc/releases/1"
+cp "$work/etc/releases/2/tokens" "$work/etc/releases/2/next" # another file of that name
+mv "$work/etc/releases/2/next" "$work/etc/releases/2/tokens"
+reads_again 2
+ln -sfn "$work/etc/releases/3" "$work/etc/current"
+reads_again 3
+stop
+
 # ---- links in the data directory ----
 
 start
