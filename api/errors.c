@@ -38,10 +38,11 @@ static const struct {
                               "Send one as Authorization: Bearer TOKEN. An operator of the service "
                               "makes them with wald token. Nothing was looked at or changed."},
     [PROBLEM_FORBIDDEN] = {403, "forbidden", "The token does not give this right", NULL},
-    [PROBLEM_FOREIGN_ORIGIN] = {403, "foreign-origin", "A page of another site made this request",
-                                "Pages of other sites may call this service from a browser only if "
-                                "it was started with --cors-origin and the origin of the page. "
-                                "Other clients: send no Origin header."},
+    [PROBLEM_FOREIGN_ORIGIN] = {403, "foreign-origin", "A page of another origin made this request",
+                                "Pages of other origins may call this service from a browser only "
+                                "if it was started with --cors-origin and the origin of the page. "
+                                "Instead of following a link, type its address. Other clients: "
+                                "send no Origin header."},
     [PROBLEM_PATH_NOT_FOUND] = {404, "path-not-found", "There is nothing at this path",
                                 "Logs are below /logs; GET /logs lists them."},
     [PROBLEM_LOG_NOT_FOUND] = {404, "log-not-found", "There is no log of this name",

@@ -296,14 +296,17 @@ static bool origin_is_own(const char *origin, const char *host)
 }
 
 /* Browsers name the page that makes a request. Only pages of our own, and of configured origins, may
- * make one; but any may ask which there are, since OPTIONS changes nothing and tells nothing. */
+ * make one; but any may ask which there are, since OPTIONS changes nothing and tells nothing.
+ *
+ * Another port of the same machine is of the same site, but another origin. Without this a page from
+ * there could tell from <object>, which loads or fails, whether there is a log or a record. */
 static bool origin_is_fine(const struct gate_facts *facts)
 {
     const char *site = facts->headers[HTTP_SEC_FETCH_SITE];
     const char *origin = facts->headers[HTTP_ORIGIN];
     if (facts->method == HTTP_OPTIONS || facts->allow_origin)
         return true;
-    if (site && strcasecmp(site, "cross-site") == 0)
+    if (site && strcasecmp(site, "same-origin") != 0 && strcasecmp(site, "none") != 0)
         return false;
     return !origin || origin_is_own(origin, facts->headers[HTTP_HOST]);
 }

@@ -119,6 +119,9 @@ expect_member next_offset 1
 expect 200 -H "Origin: $url" -H 'Sec-Fetch-Site: same-origin' "$url/logs" # a page of its own
 opened ''
 cross_origin -H 'Sec-Fetch-Site: cross-site' "$url/logs"                  # an image, say
+# An <object> of another port of this machine, whose error would tell what there is and what there is not.
+cross_origin -H 'Sec-Fetch-Site: same-site' -H 'Sec-Fetch-Dest: object' "$url/v1/stream/kept"
+cross_origin -H 'Sec-Fetch-Site: same-site' -H 'Sec-Fetch-Dest: object' "$url/v1/stream/missing"
 expect_header Vary ''
 
 # A preflight is told what there is, as openapi.yaml tells it, and not that this page may have it.
@@ -152,6 +155,9 @@ for near in https://third.example.com http://app.example.com "$app.evil.example"
     expect_header Vary Origin
 done
 cross_origin -H 'Sec-Fetch-Site: cross-site' "$url/logs" # without a name: it may be any page
+cross_origin -H 'Sec-Fetch-Site: same-site' "$url/logs"
+expect 200 -H "Origin: $app" -H 'Sec-Fetch-Site: same-site' "$url/logs"
+opened "$app"
 expect 200 -H "Origin: $url" "$url/logs"
 opened ''
 

@@ -362,6 +362,7 @@ for name, headers, *allowed in (
     ("origin-empty", HOST + b"Origin:\r\n", "403"),
     ("origin-two", HOST + b"Origin: http://localhost\r\nOrigin: http://localhost\r\n", "400"),
     ("fetch-cross-site", HOST + b"Sec-Fetch-Site: cross-site\r\n", "403"),
+    ("fetch-same-site", HOST + b"Sec-Fetch-Site: same-site\r\n", "403"),
 ):
     case(name, b"POST /logs/held HTTP/1.1\r\n" + headers + b"Content-Length: 1\r\n\r\nx", *allowed)
 
