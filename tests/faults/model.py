@@ -51,7 +51,7 @@ class Log:
         """`found`: offset to data, all that there is."""
         offsets = sorted(found)
         for offset, data in self.acknowledged.items():
-            if offset >= max(self.trimmed, first_offset) and found.get(offset) != data:
+            if offset >= first_offset and found.get(offset) != data:
                 raise Failure(f"{self.name}: the acknowledged record {offset} was {data!r}, and is "
                               f"{found.get(offset)!r}")
         if first_offset > self.trimmed:
@@ -68,8 +68,12 @@ class Log:
         known = set(self.acknowledged.values())
         for records in self.uncertain:
             known.update(records)
-            there = [seen[data] for data in records if data in seen]
-            if there and there != list(range(there[0], there[0] + len(records))):
+            begin = place_of(records, seen)
+            if begin is None:
+                continue
+            there = [seen.get(data) for data in records]
+            whole = range(begin, begin + len(records))
+            if there != [offset if offset >= first_offset else None for offset in whole]:
                 raise Failure(f"{self.name}: a part of a batch is there: {there}")
         for data, offset in seen.items():
             if data not in known:
@@ -86,6 +90,15 @@ class Log:
                 raise Failure(f"{self.name}: at {number} in a page is {line!r}")
             if self.acknowledged.get(number, record["data"].encode()) != record["data"].encode():
                 raise Failure(f"{self.name}: the page has at {number} {record['data']!r}")
+
+
+def place_of(records, seen):
+    """Where a batch begins of which something is there, also if its beginning has been trimmed; or None.
+    `seen`: data to offset."""
+    for number, data in enumerate(records):
+        if data in seen:
+            return seen[data] - number
+    return None
 
 
 def read_all(ask, name):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -54,10 +55,10 @@ class Answer:
 
 
 class Connection:
-    """One connection, which is made when it is needed."""
+    """One connection, which is made when it is needed. `tls`: an SSLContext, or None for plain text."""
 
-    def __init__(self, port, patience_s=PATIENCE_S):
-        self.port, self.patience_s = port, patience_s
+    def __init__(self, port, patience_s=PATIENCE_S, tls=None):
+        self.port, self.patience_s, self.tls = port, patience_s, tls
         self.socket, self.buffer = None, b""
 
     def open(self):
@@ -67,6 +68,21 @@ class Connection:
             except OSError as error:
                 raise Lost(str(error)) from error
             self.buffer = b""
+            if self.tls:
+                self.shake_hands()
+
+    def shake_hands(self):
+        try:
+            self.socket = self.tls.wrap_socket(self.socket, server_hostname="localhost")
+        except ssl.SSLCertVerificationError as error:
+            self.close()
+            raise Failure(f"a certificate that nobody believes: {error}") from error
+        except socket.timeout as error:
+            self.close()
+            raise Failure(f"no answer in {self.patience_s} s: a handshake") from error
+        except OSError as error:
+            self.close()
+            raise Lost(str(error)) from error
 
     def close(self):
         if self.socket is not None:
@@ -185,6 +201,7 @@ class Program(Process):
 
     def __init__(self, wald, backend, parent, name="faults"):
         super().__init__(wald, backend, parent, name)
+        self.tls = None  # an SSLContext, where it is told to speak TLS
 
     def launch(self, *arguments, environment=None, before=None):
         """`before` runs in the new process: limits."""
@@ -228,7 +245,7 @@ class Program(Process):
 
     def ask(self, method, target, headers=None, body=None, patience_s=PATIENCE_S):
         """One request over a connection of its own."""
-        connection = Connection(self.port, patience_s)
+        connection = Connection(self.port, patience_s, self.tls)
         try:
             connection.send(request_bytes(method, target, headers, body))
             return connection.answer(method, f"{method} {target}")
