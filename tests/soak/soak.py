@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """soak.py WALD BACKEND FOLDER [--seconds N] [--seed N] [--plants]: mixed load at both doors for as long as
 wanted, while every few seconds something happens to the program: kill -9, a stop in good order, a full
-disk, damage in the files of a log, or nothing.
+disk, damage in the files of a log, new certificates, broken ones, or nothing. Some lives speak TLS. Full
+segments are packed meanwhile, everything is read again for damage, and one log keeps its newest records
+only.
 
 Held against each other are what was sent, what was answered and what is there: each acknowledged record is
 there once, at its offset, byte for byte, in every later life; what was refused is not; what had no answer is
-there whole or not at all; events come in order, without a gap or a double. A damaged log tells of its damage
-and loses nothing else. Memory and descriptors may not grow from life to life. The largest latency is
-printed, and so is everything that makes a run what it is: --seed repeats choices, but not the timing."""
+there whole or not at all; events come in order, without a gap or a double. Retention takes what it may, and
+no more. A damaged log tells of its damage and loses nothing else. New connections get the newest
+certificate, and no others are broken by that. Memory and descriptors may not grow from life to life. The
+largest latency is printed, and so is everything that makes a run what it is: --seed repeats choices, but not
+the timing."""
 
 import argparse
 import collections
@@ -17,6 +21,7 @@ import os
 import random
 import re
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -25,7 +30,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
 
 # pylint: disable=wrong-import-position # it lies beside it
-from model import Log, read_all  # noqa: E402
+from certificates import BREAKS, Certificates, serial_of, served_serial  # noqa: E402
+from model import Log, place_of, read_all  # noqa: E402
 from service import Connection, Failure, Judge, Lost, Program, request_bytes  # noqa: E402
 
 MIB = 1 << 20
@@ -33,10 +39,12 @@ JSON = {"Content-Type": "application/json"}
 EVENTS = {"Accept": "text/event-stream"}
 WRITERS = 4
 LOGS = 3
-EPISODES = ["kill", "kill", "kill", "stop", "full", "damage", "quiet"]
+KEPT_LOG, KEPT = f"w{WRITERS - 1}-{LOGS - 1}", 40  # this log keeps so many records
+EPISODES = ["kill", "kill", "kill", "stop", "full", "damage", "reload", "broken", "quiet"]
 DISK_BYTES = 512 * MIB
 GROWTH_BYTES = 24 * MIB  # of memory, from the first lives to the last
 RECORDS_MAX = 4000  # of a log, before it is deleted and made anew: an oracle remembers all
+MESSAGES_MAX = 20000  # of a stream, likewise
 
 
 class Client(threading.Thread):
@@ -46,21 +54,29 @@ class Client(threading.Thread):
         super().__init__(daemon=True)
         self.soak, self.number = soak, number
         self.random = random.Random(f"{soak.seed} {type(self).__name__} {number}")
-        self.failure, self.done, self.latency_s = None, 0, 0.0
+        self.failure, self.done, self.lost, self.latency_s = None, 0, 0, 0.0
         self.connection = Connection(soak.program.port, soak.patience_s)
 
     def turn(self):
         raise NotImplementedError
 
+    def meet(self):
+        """The next connection is made with the program as it is now."""
+        self.connection.port, self.connection.tls = self.soak.program.port, self.soak.program.tls
+
+    def lose(self):
+        self.lost += 1
+        self.connection.close()
+
     def ask(self, method, target, headers=None, body=None):
         """The answer; None: the connection was lost, which only a kill may do."""
         begun = time.monotonic()
         try:
-            self.connection.port = self.soak.program.port
+            self.meet()
             self.connection.send(request_bytes(method, target, headers, body))
             answer = self.connection.answer(method, f"{method} {target}")
         except Lost:
-            self.connection.close()
+            self.lose()
             return None
         self.latency_s = max(self.latency_s, time.monotonic() - begun)
         self.soak.judge_answer(method, target, headers, answer)
@@ -78,6 +94,13 @@ class Client(threading.Thread):
         except Exception as error:  # pylint: disable=broad-except # a thread tells nobody else
             self.failure = f"{type(self).__name__} {self.number}: {type(error).__name__} {error}"
         self.connection.close()
+
+
+def may_go_below(log):
+    """What retention may have taken: it knows of records whose answer was lost, too."""
+    if log.name != KEPT_LOG:
+        return 0
+    return log.next_offset + sum(len(records) for records in log.uncertain) - KEPT
 
 
 class Writer(Client):
@@ -133,6 +156,8 @@ class Writer(Client):
         answer = self.ask("GET", f"/logs/{log.name}/records/{offset}")
         if answer is not None and answer.status == 200 and answer.body != log.acknowledged[offset]:
             raise Failure(f"{log.name}, {offset}: {answer}")
+        if answer is not None and answer.status == 410 and offset < may_go_below(log):
+            return
         if answer is not None and answer.status not in (200, 503):
             raise Failure(f"{log.name}, {offset}, which was acknowledged: {answer}")
 
@@ -195,17 +220,25 @@ class Follower(Client):
 
     @property
     def name(self):
-        return f"w{self.number % WRITERS}-0"
+        return KEPT_LOG if self.number == 0 else f"w{self.number % WRITERS}-0"
 
     def open(self):
         target = f"/logs/{self.name}/records?offset={self.next}"
-        self.connection.port = self.soak.program.port
+        self.meet()
         self.connection.send(request_bytes("GET", target, EVENTS))
         status, headers = self.connection.head(target)
         if status != 200:
-            self.connection.exactly(int(headers.get("content-length", ["0"])[0]), target)
+            body = self.connection.exactly(int(headers.get("content-length", ["0"])[0]), target)
+            if status == 410:
+                self.skip(json.loads(body)["first_offset"])
             time.sleep(0.1)
         self.is_open = status == 200
+
+    def skip(self, first_offset):
+        """What lies between has been trimmed: only where that was asked for, and never backwards."""
+        if self.name != KEPT_LOG or first_offset <= self.next:
+            raise Failure(f"{self.name} is said to begin at {first_offset}, and {self.next} was next")
+        self.next = first_offset
 
     def turn(self):
         try:
@@ -216,7 +249,7 @@ class Follower(Client):
                 self.take(event)
         except (Lost, ValueError):
             self.is_open = False
-            self.connection.close()
+            self.lose()
         except Failure as failure:
             if "no answer" not in str(failure):
                 raise
@@ -224,6 +257,8 @@ class Follower(Client):
             self.connection.close()
 
     def take(self, event):
+        if re.search(r"^event: ?trimmed$", event, re.M):
+            self.skip(int(re.search(r"^id: ?(\d+)$", event, re.M)[1]) + 1)
         data = re.search(r"^data: ?(\{\"offset\".*)$", event, re.M)
         if not data:
             return
@@ -252,9 +287,12 @@ class Soak:
         self.active = 0
         self.clients = []
         self.episodes = collections.Counter()
-        self.measures = []  # (memory, files) of each life
+        self.measures = {False: [], True: []}  # (memory, files) of each life, without TLS and with it
+        self.certificates = Certificates(os.path.join(program.folder, "tls"))
+        self.reloads = 0
         self.damaged = 0
-        self.broken = 0
+        self.is_disturbed = False  # in this life a disk was full, or a file was damaged
+        self.beside = collections.Counter()  # what went on in the background, in each life at most
 
     # ---- for clients ----
 
@@ -288,9 +326,17 @@ class Soak:
 
     # ---- episodes ----
 
-    def start(self):
+    def start(self, tls=None):
+        """With TLS or without it: that, too, is chosen."""
+        if tls is None:
+            tls = self.random.random() < 0.5
+        self.program.tls = self.certificates.context if tls else None
+        self.is_disturbed = False
         self.program.start("--heartbeat", "1s", "--followers-max", "50", "--idle-timeout", "10s",
-                           "--segment-bytes", "1MiB", "--space-floor", "0KiB")
+                           "--segment-bytes", self.random.choice(("64KiB", "64KiB", "256KiB", "1MiB")),
+                           "--space-floor", "0KiB", "--retain-interval", "200ms", "--pack", "on",
+                           "--scrub-rate", "32MiB", "--scrub-interval", "300ms",
+                           *(self.certificates.arguments() if tls else []))
 
     def pause(self):
         """Clients finish what they have begun, and begin nothing."""
@@ -332,17 +378,34 @@ class Soak:
             if time.monotonic() > end:
                 raise Failure(f"something is left waiting: {stats}")
             time.sleep(0.05)
-        self.measures.append((self.program.memory(), files))
+        self.measures[self.program.tls is not None].append((self.program.memory(), files))
+        self.check_beside(stats)
+
+    def check_beside(self, stats):
+        """What goes on in the background finds nothing where there is nothing."""
+        scrub = stats["scrub"]
+        strangers = [log for log in re.findall(r"event=damage_found log=(\S+)", self.program.said())
+                     if not log.startswith("victim-")]
+        if strangers or (scrub["found"] and not self.is_disturbed):
+            raise Failure(f"damage is said to be in {strangers or scrub}")
+        if not self.is_disturbed and (scrub["errors"] or stats["pack_failures"]):
+            raise Failure(f"{stats['pack_failures']} segments were not packed: {scrub}")
+        for what, count in (("segments packed", stats["packed_segments"]),
+                            ("passes of the scrub", scrub["passes"]),
+                            ("trims by retention", stats["trims"]["records"]["count"])):
+            self.beside[what] = max(self.beside[what], count)
 
     def verify(self):
         """All that is there, held against all that was sent. No client is active."""
-        connection = Connection(self.program.port, self.patience_s)
+        connection = Connection(self.program.port, self.patience_s, self.program.tls)
 
         def ask(target):
             connection.send(request_bytes("GET", target))
             return connection.answer("GET", target)
 
         for name, log in list(self.logs.items()):
+            if name == KEPT_LOG:
+                self.wait_for_retention(log, ask)
             found, first = read_all(ask, name)
             if found is None:
                 if log.acknowledged:
@@ -350,10 +413,32 @@ class Soak:
                 continue
             log.check(found, first)
             self.learn(log, found)
+            for offset in [offset for offset in log.acknowledged if offset < first]:
+                del log.acknowledged[offset]
         connection.close()
         for client in self.clients:
             if isinstance(client, Streamer) and client.made:
                 client.check()
+
+    def wait_for_retention(self, log, ask):
+        """It takes all that it may, and nothing else. What it is comes through every life."""
+        kept = KEPT + (1 if self.options.plant == "retention" else 0)
+        end = time.monotonic() + self.patience_s
+        while True:
+            about = ask(f"/logs/{log.name}").json()
+            if about["settings"].get("retention") != {"records": KEPT}:
+                raise Failure(f"{log.name} has forgotten what it keeps: {about}")
+            wanted = max(about["committed_offset"] - kept, log.trimmed)
+            if about["first_offset"] > wanted:
+                raise Failure(f"{log.name} begins at {about['first_offset']}, and not at {wanted}")
+            if about["first_offset"] == wanted:
+                break
+            if time.monotonic() > end:
+                raise Failure(f"{log.name} begins at {about['first_offset']}, and still not at {wanted}")
+            time.sleep(0.05)
+        if wanted > max(may_go_below(log), log.trimmed):
+            raise Failure(f"{log.name} has {about['committed_offset']} records, which nobody sent")
+        log.trimmed = wanted
 
     def learn(self, log, found):
         """What had no answer is settled now: it stays as it is for ever."""
@@ -362,10 +447,11 @@ class Soak:
         there = {data: offset for offset, data in found.items()}
         kept = []
         for records in log.uncertain:
+            begin = place_of(records, there)
             if records[0] in pending:
                 kept.append(records)
-            elif records[0] in there:
-                log.acknowledge(there[records[0]], records)
+            elif begin is not None:
+                log.acknowledge(begin, records)
             else:
                 log.refused.update(records)
         log.uncertain = kept
@@ -378,11 +464,97 @@ class Soak:
 
     def stop(self):
         self.work(self.random.uniform(0.5, self.options.episode))
+        self.stop_in_order()
+        self.start()
+
+    def stop_in_order(self):
         self.measure_quietly()
         self.program.terminate()
         if self.program.wait_end(60) != 0 or "event=stopped" not in self.program.said():
             raise Failure(f"it stopped with {self.program.process.returncode}")
-        self.start()
+
+    def reload(self):
+        """New certificates, by rename and SIGHUP, once or a few times. At last another one, and the end of
+        the program right then."""
+        with self.undisturbed():
+            for _ in range(self.random.randrange(1, 4)):
+                before = self.served() - (1 if self.options.plant == "serial" else 0)
+                self.certificates.replace()
+                self.hang_up("certificate_read")
+                if self.served() != before + 1:
+                    raise Failure(f"new connections have the certificate {self.served()} after that of "
+                                  f"{before}")
+                self.work(self.random.uniform(0.1, 0.5))
+        ending = self.random.choice((None, signal.SIGKILL, signal.SIGTERM))
+        if ending:
+            self.certificates.replace()
+            self.program.process.send_signal(signal.SIGHUP)
+            time.sleep(self.random.choice((0, 0.0005, 0.002)))
+            self.program.process.send_signal(ending)
+            status = self.program.wait_end(60)
+            if status != (0 if ending == signal.SIGTERM else -ending):
+                raise Failure(f"it ended with {status} in a reload")
+            self.pause()
+            self.start()
+
+    def broken(self):
+        """Certificates that are none: the one before goes on, and the log says why."""
+        with self.undisturbed():
+            before = self.served()
+            for how in self.random.sample(sorted(BREAKS), 2):
+                self.certificates.spoil(how)
+                self.hang_up("certificate_not_read", BREAKS[how])
+                if self.served() != before:
+                    raise Failure(f"new connections have the certificate {self.served()} after that of "
+                                  f"{before}, and none has come: {how}")
+                self.work(self.random.uniform(0.1, 0.5))
+            self.certificates.replace()
+            self.hang_up("certificate_read")
+            if self.served() != self.certificates.serial:
+                raise Failure(f"new connections have the certificate {self.served()}")
+
+    def served(self):
+        return served_serial(self.program, self.patience_s)
+
+    @contextlib.contextmanager
+    def undisturbed(self):
+        """With TLS; nobody loses a connection meanwhile, and who has been there keeps his certificate."""
+        if not self.program.tls:
+            self.stop_in_order()
+            self.start(tls=True)
+        self.work(0.3)
+        lost = [client.lost for client in self.clients]
+        old = Connection(self.program.port, self.patience_s, self.program.tls)
+        try:
+            serial = serial_of(old)
+            yield
+            self.work(0.3)
+            old.send(request_bytes("GET", "/livez"))
+            if old.answer("GET", "/livez").status != 200 or serial_of(old) != serial:
+                raise Failure("a connection from before a reload")
+        except Lost as loss:
+            raise Failure(f"a connection from before a reload is lost: {loss}") from loss
+        finally:
+            old.close()
+        self.look()
+        for client, before in zip(self.clients, lost):
+            if client.lost != before:
+                raise Failure(f"{type(client).__name__} {client.number} lost its connection in a reload")
+
+    def hang_up(self, event, text=""):
+        """SIGHUP, and what the program says about it."""
+        before = len(self.program.said())
+        self.program.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + self.patience_s
+        said = None
+        while not said:
+            self.work(0.01)
+            if time.monotonic() > end:
+                raise Failure("nothing is said about SIGHUP")
+            said = re.search(r"event=(certificate_\w+) .*\n", self.program.said()[before:])
+        if said[1] != event or text not in said[0]:
+            raise Failure(f"after SIGHUP {event} was wanted, {text!r}: {said[0]}")
+        self.reloads += 1
 
     def measure_quietly(self):
         self.pause()
@@ -396,6 +568,7 @@ class Soak:
             self.fill()
             self.append_again()
             return
+        self.is_disturbed = True
         pid = self.program.process.pid
         before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (65536 + 4096 * self.random.randrange(200),
@@ -411,6 +584,7 @@ class Soak:
         self.append_again()
 
     def fill(self):
+        self.is_disturbed = True
         path = os.path.join(self.options.disk, "ballast")
         before = self.judge.counts.get("507 no-space", 0)
         with open(path, "wb") as ballast:
@@ -452,25 +626,31 @@ class Soak:
         if self.program.wait_end(60) != 0:
             raise Failure(f"it stopped with {self.program.process.returncode}")
         victim = self.random.randrange(len(records) - 1)
-        self.turn_byte(records[victim])
+        last, path = self.file_of(records[-1]), self.file_of(records[victim])
+        self.turn_byte(path, records[victim])
         self.start()
+        self.is_disturbed = True
         self.damaged += 1
-        self.check_damage(name, records, victim)
+        self.check_damage(name, records, victim, path == last)
 
-    def turn_byte(self, data):
-        """Of the file that has this, wherever it lies."""
+    def file_of(self, data):
+        """The one that has this, wherever it lies."""
         for folder, _, files in os.walk(self.program.data):
             for file in files:
                 path = os.path.join(folder, file)
-                with open(path, "r+b") as opened:
-                    at = opened.read().find(data)
-                    if at >= 0:
-                        opened.seek(at + len(data) // 2)
-                        opened.write(b"\xff")
-                        return
+                with open(path, "rb") as opened:
+                    if data in opened.read():
+                        return path
         raise Failure(f"{data[:40]!r} is in no file")
 
-    def check_damage(self, name, records, victim):
+    def turn_byte(self, path, data):
+        with open(path, "r+b") as opened:
+            opened.seek(opened.read().find(data) + len(data) // 2)
+            opened.write(b"\xff")
+
+    def check_damage(self, name, records, victim, is_last):
+        """`is_last`: in the last file of the log, the one that is read when it is opened."""
+        self.wait_for_scrub(name)
         for offset, record in enumerate(records):
             answer = self.program.ask("GET", f"/logs/{name}/records/{offset}")
             if offset == victim:
@@ -481,11 +661,21 @@ class Soak:
             elif answer.status not in (200, 500):
                 raise Failure(f"{name}, {offset}, beside the damage: {answer}")
         answer = self.program.ask("POST", f"/logs/{name}", None, b"more")
-        if answer.status != 503 or answer.problem != "log-damaged":
+        if is_last and (answer.status != 503 or answer.problem != "log-damaged"):
             raise Failure(f"an append to {name}, which is damaged: {answer}")
+        if not is_last and answer.status != 200:
+            raise Failure(f"an append to {name}, which is damaged further up: {answer}")
         answer = self.program.ask("DELETE", f"/logs/{name}")
         if answer.status != 204:
             raise Failure(f"DELETE of {name}: {answer}")
+
+    def wait_for_scrub(self, name):
+        """It finds the damage before anybody has read there."""
+        end = time.monotonic() + self.patience_s
+        while f"event=damage_found log={name} " not in self.program.said():
+            if time.monotonic() > end:
+                raise Failure(f"the damage of {name} is not found: {self.program.stats()['scrub']}")
+            time.sleep(0.05)
 
     def quiet(self):
         self.work(self.random.uniform(0.5, self.options.episode))
@@ -495,7 +685,7 @@ class Soak:
         for name, log in list(self.logs.items()):
             pending = any(isinstance(client, Writer) and client.key and client.key[0] is log
                           for client in self.clients)
-            if len(log.acknowledged) < RECORDS_MAX or pending:
+            if len(log.acknowledged) < RECORDS_MAX or pending or name == KEPT_LOG:
                 continue
             answer = self.program.ask("DELETE", f"/logs/{name}")
             if answer.status != 204:
@@ -506,9 +696,19 @@ class Soak:
                 if isinstance(client, Follower) and client.name == name:
                     client.next, client.is_open = 0, False
                     client.connection.close()
+        for client in self.clients:
+            if isinstance(client, Streamer) and len(client.messages) > MESSAGES_MAX:
+                answer = self.program.ask("DELETE", client.path)
+                if answer.status != 204:
+                    raise Failure(f"DELETE of {client.path}: {answer}")
+                client.messages, client.sequence, client.made = [], 0, False
 
     def run(self):
         self.start()
+        answer = self.program.ask("PUT", f"/logs/{KEPT_LOG}", JSON,
+                                  json.dumps({"retention": {"records": KEPT}}).encode())
+        if answer.status != 201:
+            raise Failure(f"PUT of {KEPT_LOG}: {answer}")
         self.clients = [Writer(self, number) for number in range(WRITERS)] + \
             [Streamer(self, number) for number in range(2)] + \
             [Follower(self, number) for number in range(3)]
@@ -518,7 +718,7 @@ class Soak:
         deck = []
         while time.monotonic() < begun + self.options.seconds:
             if not deck:
-                deck = self.random.sample(EPISODES, len(EPISODES))
+                deck = self.random.sample(self.options.episodes, len(self.options.episodes))
             episode = deck.pop()
             getattr(self, episode)()
             self.episodes[episode] += 1
@@ -537,8 +737,13 @@ class Soak:
 
     def check_growth(self):
         """From the lives of the first third to those of the last."""
-        third = max(len(self.measures) // 3, 1)
-        early, late = self.measures[:third], self.measures[-third:]
+        for measures in self.measures.values():
+            if measures:
+                self.check_growth_of(measures)
+
+    def check_growth_of(self, measures):
+        third = max(len(measures) // 3, 1)
+        early, late = measures[:third], measures[-third:]
         memory = min(memory for memory, _ in late) - max(memory for memory, _ in early)
         files = min(files for _, files in late) - max(files for _, files in early)
         if self.options.plant == "growth":
@@ -562,10 +767,13 @@ class Soak:
         messages = sum(client.done for client in self.clients if isinstance(client, Streamer))
         events = sum(client.done for client in self.clients if isinstance(client, Follower))
         latency = max((client.latency_s for client in self.clients), default=0)
-        memory = [memory / MIB for memory, _ in self.measures] or [0]
-        files = [files for _, files in self.measures] or [0]
+        measures = self.measures[False] + self.measures[True]
+        memory = [memory / MIB for memory, _ in measures] or [0]
+        files = [files for _, files in measures] or [0]
+        beside = ", ".join(f"{count} {what}" for what, count in self.beside.items())
         return (f"{sum(self.episodes.values())} episodes {dict(self.episodes)}; {appended} records, "
                 f"{messages} messages, {events} events; longest answer {latency * 1e3:.0f} ms; "
+                f"{self.reloads} reloads; in a life up to {beside}; "
                 f"{min(memory):.1f} to {max(memory):.1f} MiB, {min(files)} to {max(files)} files; "
                 f"{self.judge}; 0 violations")
 
@@ -623,8 +831,10 @@ def find_plants(options):
     """Whether each pretended violation is found, by the right words."""
     options.seconds = 4
     for plant, wanted in {"loss": "acknowledged record", "change": "acknowledged record",
-                          "stream": "that were", "growth": "files more"}.items():
+                          "stream": "that were", "growth": "files more", "retention": "and not at",
+                          "serial": "have the certificate"}.items():
         options.plant = plant
+        options.episodes = ["reload"] if plant == "serial" else EPISODES
         failure = run(options)
         if failure is None or wanted not in failure:
             return f"{plant} was not found: {failure}"
@@ -644,6 +854,7 @@ def main():
     parser.add_argument("--plants", action="store_true", help="pretended violations are found")
     parser.add_argument("--plant", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.episodes = EPISODES
     failure = find_plants(options) if options.plants else run(options)
     if failure:
         print(f"FAILED: {failure}")
