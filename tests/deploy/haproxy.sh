@@ -78,8 +78,9 @@ balance()
     for _ in $(seq 10); do # its port may be taken by somebody else
         port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0))
 print(s.getsockname()[1])')
+        # One thread: of several, one that finds another one writing to the log drops its line.
         sed -e '' "${change[@]}" "$root/deploy/haproxy/haproxy.cfg" |
-            sed -e "s/127\.0\.0\.1:8000/127.0.0.1:$port/" -e 's/inter 2s/inter 200ms/' \
+            sed -e 's/^global$/&\n    nbthread 1/' -e "s/127\.0\.0\.1:8000/127.0.0.1:$port/" -e 's/inter 2s/inter 200ms/' \
                 "${addresses[@]}" >"$work/haproxy.cfg"
         haproxy -c -f "$work/haproxy.cfg" >"$work/check.log" 2>&1 || die "$(cat "$work/check.log")"
         haproxy -db -f "$work/haproxy.cfg" >"$work/haproxy.log" 2>&1 &
