@@ -450,11 +450,11 @@ static void pass_run(struct chore *chore)
 static void pass_done(struct chore *chore)
 {
     struct store *store = container_of(chore, struct store, retention.chore);
+    chore->committer->has_news = true; /* retention_stop() may have been waiting for just that */
     pthread_mutex_lock(&store->retention.lock);
-    store->retention.running = false;
+    store->retention.running = false; /* from here on the chore is that of the next pass */
     pthread_cond_broadcast(&store->retention.changed);
     pthread_mutex_unlock(&store->retention.lock);
-    chore->committer->has_news = true; /* retention_stop() may have been waiting for just that */
 }
 
 void store_retain(struct store *store, uint64_t realtime_ns)
