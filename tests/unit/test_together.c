@@ -8,6 +8,8 @@
 #include "tests/support/store_fixture.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "wal/base.h"
@@ -89,6 +91,7 @@ static int hooked_replace(struct wal_io *io, int dir, const char *from, const ch
 static void hook_into(struct fixture *f)
 {
     struct wal_io *io = f->config.custom_io;
+    memset(&hook, 0, sizeof(hook));
     hook.f = f;
     hook.real = io->ops;
     hook.ops = *io->ops;
@@ -109,6 +112,18 @@ static void arm(unsigned at, bool every_look, void (*action)(struct fixture *f))
     hook.count = 0;
     hook.is_armed = true;
     hook.every_look = every_look;
+}
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SLOW true /* ten times, and the stops are the same */
+#else
+#define SLOW false
+#endif
+
+/* Each of the first ones, and some of the many alike that follow. */
+static unsigned next_stop(unsigned at)
+{
+    return at + 1 + (SLOW ? 6 : at / 32);
 }
 
 /* Whether it was met. */
@@ -270,7 +285,7 @@ static void nothing_whole_is_called_damaged(void **state)
     struct fixture *f = begin(state);
     for (size_t i = 0; i < 4 * ARRAY_SIZE(actions); i++) {
         bool met = true;
-        for (unsigned at = 1; met; at++) {
+        for (unsigned at = 1; met; at = next_stop(at)) {
             make_log(f, i % 2);
             met = scrub(f, at, i & 2, i / 4);
             assert_int_equal(scrub_of(f).found, 0);
@@ -285,7 +300,7 @@ static void what_is_damaged_is_found_and_nothing_else(void **state)
     struct fixture *f = begin(state);
     for (size_t i = 0; i < 4 * KEEPING_ACTIONS; i++) {
         bool met = true;
-        for (unsigned at = 1; met; at++) {
+        for (unsigned at = 1; met; at = next_stop(at)) {
             struct store_damage damage;
             make_log(f, i % 2);
             hurt(f);
@@ -311,7 +326,7 @@ static void what_was_deleted_is_damaged_no_more(void **state)
 {
     struct fixture *f = begin(state);
     bool met = true;
-    for (unsigned at = 1; met; at++) {
+    for (unsigned at = 1; met; at = next_stop(at)) {
         make_log(f, at % 2);
         hurt(f);
         arm(at, false, delete_log);
@@ -354,7 +369,7 @@ static void what_is_read_is_as_it_was_written(void **state)
     struct fixture *f = begin(state);
     for (size_t i = 0; i < KEEPING_ACTIONS; i++) {
         bool met = actions[i] != open_and_close; /* a reader holds its log */
-        for (unsigned at = 1; met; at++) {
+        for (unsigned at = 1; met; at = next_stop(at)) {
             make_log(f, true);
             arm(at, false, actions[i]);
             read_all(f);
@@ -372,7 +387,7 @@ static void a_limit_lets_go_what_it_always_would(void **state)
     enum { KEPT = 25 };
     struct fixture *f = begin(state);
     bool met = true;
-    for (unsigned at = 1; met; at++) {
+    for (unsigned at = 1; met; at = next_stop(at)) {
         uint64_t before;
         struct wal_token token;
         make_log(f, true);
@@ -408,7 +423,7 @@ static void a_segment_that_is_being_packed_is_as_any_other(void **state)
 {
     struct fixture *f = begin(state);
     bool met = true;
-    for (unsigned at = 1; met; at++) {
+    for (unsigned at = 1; met; at = next_stop(at)) {
         make_log(f, true);
         arm(at, false, look_and_trim);
         fixture_settle(f);
@@ -423,6 +438,96 @@ static void a_segment_that_is_being_packed_is_as_any_other(void **state)
     }
 }
 
+/* ---- All at once -------------------------------------------------------------------------------- */
+
+enum { AT_ONCE_US = 1500000, READERS = 2, KEPT_RECORDS = 150 };
+
+struct at_once {
+    struct wal *wal;
+    atomic_bool stop;
+    atomic_uint wrong;
+    atomic_ulong records;
+};
+
+/* Reads from the first record there is to the last one, again and again. */
+static void *read_beside(void *argument)
+{
+    struct at_once *shared = argument;
+    while (!atomic_load(&shared->stop)) {
+        struct wal_cursor *cursor;
+        struct wal_positions positions;
+        struct wal_entry entry;
+        wal_positions(shared->wal, &positions);
+        uint64_t offset = positions.first_offset;
+        int rc = wal_cursor_open(&cursor, shared->wal, offset);
+        if (rc < 0) {
+            atomic_fetch_add(&shared->wrong, 1);
+            break;
+        }
+        while ((rc = wal_cursor_next(cursor, &entry)) == 0) {
+            bool right = entry.offset == offset && entry.bytes_before == offset * SIZE &&
+                         entry.size == SIZE && record_is(entry.data, entry.size, offset);
+            atomic_fetch_add(&shared->wrong, !right);
+            atomic_fetch_add(&shared->records, 1);
+            offset++;
+        }
+        /* -ERANGE: it was trimmed under the reader */
+        atomic_fetch_add(&shared->wrong, rc != -ENODATA && rc != -ERANGE);
+        wal_cursor_close(cursor);
+    }
+    return NULL;
+}
+
+/* With threads for everything that has one: nothing is wrong, found damaged, or left over. */
+static void all_at_once(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    f->config.log.segment_bytes = SEGMENT_BYTES;
+    f->config.pack = true;
+    f->config.limits.retain_records = KEPT_RECORDS;
+    f->config.scrub_bytes_per_s = UINT64_C(1) << 30;
+    f->config.scrub_interval_us = 1000;
+    fixture_begin(f);
+    struct at_once shared = {.wal = f->wal};
+    pthread_t readers[READERS];
+    for (unsigned i = 0; i < READERS; i++)
+        assert_int_equal(pthread_create(&readers[i], NULL, read_beside, &shared), 0);
+    uint64_t count = 0, until = fixture_now_us(f) + AT_ONCE_US;
+    int rc = 0;
+    while (rc == 0 && fixture_now_us(f) < until) {
+        uint8_t data[SIZE];
+        struct wal_record record = {.data = data, .size = SIZE};
+        struct wal_token token;
+        record_fill(data, SIZE, count);
+        rc = wal_append(f->wal, &record, 1, NULL, NULL, &token);
+        if (rc == 0 && count % 4 == 0)
+            rc = wal_wait(f->wal, token, FIXTURE_PATIENCE_US);
+        if (count % 16 == 0)
+            store_retain(f->store, 0);
+        if (count % 512 == 511)
+            rc = wal_trim(f->wal, positions_of(f->wal).committed_offset - KEPT_RECORDS / 3, NULL,
+                          NULL);
+        count++;
+    }
+    atomic_store(&shared.stop, true);
+    for (unsigned i = 0; i < READERS; i++)
+        assert_int_equal(pthread_join(readers[i], NULL), 0);
+    assert_int_equal(rc, 0);
+    assert_int_equal(atomic_load(&shared.wrong), 0);
+    assert_true(atomic_load(&shared.records) > 0);
+    struct store_stats stats;
+    store_stats(f->store, &stats);
+    assert_int_equal(stats.scrub.found, 0);
+    assert_int_equal(stats.scrub.errors, 0);
+    assert_int_equal(stats.totals.pack_failures, 0);
+    f->config.limits.retain_records = 0;
+    fixture_reopen(f);
+    expect_numbers(f, f->wal, positions_of(f->wal).first_offset, count, SIZE);
+    assert_int_equal(store_scrub(f->store), 0);
+    store_stats(f->store, &stats);
+    assert_int_equal(stats.scrub.found, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +537,7 @@ int main(void)
         ON_SIM(what_is_read_is_as_it_was_written),
         ON_SIM(a_limit_lets_go_what_it_always_would),
         ON_SIM(a_segment_that_is_being_packed_is_as_any_other),
+        ON_DISKS(all_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
