@@ -31,6 +31,7 @@ struct inspector {
     const struct inspect_candidate *segment;
     int handle;
     uint64_t file_end;
+    uint64_t rest_end; /* where what is not zero ends, once somebody asked; 0: nobody has */
     uint8_t *window;
     size_t capacity;
     uint64_t begin, window_end;
@@ -408,16 +409,27 @@ static int pass_lost_end(struct inspector *in, const struct bounds *bounds, uint
     return rc;
 }
 
+/* Where what stands from the position on ends. It is read once for a segment, however many places
+ * of it are damaged. */
+static int find_rest_end(struct inspector *in, const struct bounds *bounds, uint64_t *ret_end)
+{
+    int rc = 0;
+    if (bounds->is_sealed)
+        in->rest_end = bounds->limit;
+    else if (in->rest_end == 0)
+        rc = find_rest(in, in->end->position, bounds->limit, &in->rest_end);
+    *ret_end = max_u64(in->rest_end, in->end->position);
+    return rc;
+}
+
 /* No frame that follows stands at the position. Errors: -ENODATA: the segment ends here. */
 static int pass_trouble(struct inspector *in, const struct bounds *bounds)
 {
     struct inspect_end *end = in->end;
     uint64_t rest;
-    int rc = find_rest(in, end->position, bounds->limit, &rest);
+    int rc = find_rest_end(in, bounds, &rest);
     if (rc < 0)
         return rc;
-    if (bounds->is_sealed)
-        rest = bounds->limit;
     if (rest == end->position)
         return -ENODATA;
 
@@ -580,7 +592,7 @@ static int scan_segment(struct inspector *in, struct inspect_candidate *segment,
     if (in->handle < 0)
         return in->handle;
     in->segment = segment;
-    in->begin = in->window_end = 0;
+    in->begin = in->window_end = in->rest_end = 0;
     in->file_end = round_up(segment->file_bytes, WAL_BLOCK_BYTES);
 
     end->last = *header;

@@ -177,6 +177,34 @@ static void behind_the_end_of_an_open_log_nothing_is_judged(void **state)
     assert_true(takes(f, last, WAL_BLOCK_BYTES + 200));
 }
 
+/* Each place that is damaged is another reason to look for where the log goes on, and none to read all of
+ * the rest again. */
+static void many_places_are_found_by_reading_twice(void **state)
+{
+    enum { MANY = 600, WINDOW_BLOCKS = 64 };
+    struct fixture *f = begin(state);
+    f->config.log.segment_bytes = 2 << 20;
+    for (unsigned is_sealed = 0; is_sealed < 2; is_sealed++) {
+        sim_reset(f->disk, 7);
+        fixture_begin(f);
+        for (uint64_t i = 0; i < (is_sealed ? MANY : MANY / 2); i++)
+            commit_number(f->wal, i, 100);
+        assert_int_equal(stats_of(f->wal).segments, 1 + is_sealed);
+        assert_int_equal(fixture_close(f), 0);
+        sim_settle(f->disk);
+        const char *path = fixture_segment(f, FIXTURE_LOG, 0);
+        for (uint64_t block = 3; block < MANY / 2; block += 2)
+            assert_int_equal(sim_zero_block(f->disk, path, block), 0);
+        fixture_open(f);
+        uint64_t ops = sim_ops(f->disk);
+        assert_int_equal(store_scrub(f->store), 0);
+        assert_true(scrub_of(f).found > 10);
+        /* Two looks of each a window's worth, and some for opening and frames across two windows. */
+        assert_true(sim_ops(f->disk) - ops < 2 * (3 * MANY / WINDOW_BLOCKS + 20));
+        assert_int_equal(fixture_close(f), 0);
+    }
+}
+
 /* However slow it was told to be: a store is closed at once. */
 static void a_store_closes_in_the_middle_of_a_pass(void **state)
 {
@@ -199,6 +227,7 @@ int main(void)
         ON_SIM(what_is_on_its_way_is_no_damage),
         ON_DISKS(what_is_on_its_way_is_no_damage),
         ON_SIM(behind_the_end_of_an_open_log_nothing_is_judged),
+        ON_SIM(many_places_are_found_by_reading_twice),
         ON_DISKS(a_store_closes_in_the_middle_of_a_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
