@@ -131,9 +131,11 @@ static const struct {
     [PROBLEM_NO_MEMORY] = {503, "no-memory", "The service is short of memory",
                            "Nothing was changed. Send the request again after a moment; if that "
                            "goes on, the service needs more memory or smaller requests."},
-    [PROBLEM_TOO_MANY_FILES] = {503, "too-many-files", "The service has too many files open",
-                                "Nothing was changed. Send the request again after a moment; if "
-                                "that goes on, raise the limit of open files (ulimit -n)."},
+    [PROBLEM_TOO_MANY_FILES] =
+        {503, "too-many-files", "Too many files or logs are open",
+         "Nothing was changed. Send the request again after a moment; if "
+         "that goes on, raise the limit of open files (ulimit -n) or, if as many "
+         "logs are in use at a time, --logs-max."},
     [PROBLEM_TOO_MANY_FOLLOWERS] = {503, "too-many-followers",
                                     "Too many streams of events are open", NULL},
     [PROBLEM_STOPPING] = {503, "stopping", "The service is stopping, or the log is being deleted",

@@ -112,6 +112,7 @@ first=$!
 until_stats appends_waiting 1
 expect 503 -d x "$url/logs/two"
 expect_busy too-many-files
+grep -q -- '--logs-max' "$work/body" || die 'it does not say which limit that may be'
 wait "$first" || die 'an append that was waiting failed'
 for _ in $(seq 100); do
     status=$(curl -s -o /dev/null -w '%{http_code}' -d x "$url/logs/two")
