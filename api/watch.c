@@ -142,7 +142,7 @@ void watch_check_rights(struct api *api)
     for (struct waiter *waiter = api->watch.waiters; waiter; waiter = next) {
         next = waiter->next;
         if (access_is_gone(request_of(waiter)))
-            end(api, waiter, ERROR_RIGHT_GONE);
+            end(api, waiter, 0); /* and is told so when it has its turn, if that is still so */
     }
 }
 
