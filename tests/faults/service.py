@@ -256,7 +256,11 @@ class Program(Process):
         return self.ask("GET", "/stats").json()
 
     def files(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        """Descriptors. In the sandbox only root may look; others are told, with those of the question."""
+        try:
+            return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        except PermissionError:
+            return self.stats()["process"]["open_fds"] - (3 if self.tls else 1)
 
     def memory(self):
         """Resident bytes."""
