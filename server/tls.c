@@ -71,6 +71,26 @@ static long long expiry_of(gnutls_certificate_credentials_t credentials)
     return expires;
 }
 
+/* Reads what there is of certificates in a file, and forgets it again. GnuTLS (3.7.9) loses the memory of
+ * one that ends too early when it reads it together with its key, and with each reload there may be
+ * another. Errors: of GnuTLS. */
+static int try_certificates(const char *path)
+{
+    gnutls_datum_t text = {0};
+    gnutls_x509_crt_t *chain = NULL;
+    unsigned count = 0;
+    int rc = gnutls_load_file(path, &text);
+    if (rc == 0)
+        rc = gnutls_x509_crt_list_import2(&chain, &count, &text, GNUTLS_X509_FMT_PEM, 0);
+    gnutls_free(text.data);
+    if (rc < 0)
+        return rc;
+    for (unsigned i = 0; i < count; i++)
+        gnutls_x509_crt_deinit(chain[i]);
+    gnutls_free(chain);
+    return 0;
+}
+
 static int fill(struct tls_identity *identity, const char *certificate, const char *key,
                 char reason[TLS_REASON_BYTES])
 {
@@ -81,8 +101,10 @@ static int fill(struct tls_identity *identity, const char *certificate, const ch
         rc = gnutls_priority_init(&identity->priorities, PRIORITIES, NULL);
     if (rc < 0)
         return fail(reason, "GnuTLS", gnutls_strerror(rc));
-    rc = gnutls_certificate_set_x509_key_file2(identity->credentials, certificate, key,
-                                               GNUTLS_X509_FMT_PEM, NULL, 0);
+    rc = try_certificates(certificate);
+    if (rc == 0)
+        rc = gnutls_certificate_set_x509_key_file2(identity->credentials, certificate, key,
+                                                   GNUTLS_X509_FMT_PEM, NULL, 0);
     if (rc == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
         return fail(reason, key, "this is not the key of the certificate");
     if (rc < 0) {

@@ -136,8 +136,10 @@ scenario reload "$port" "$server_pid" "$work" "$work/log"
 # Bad ones leave the good one in place, and are told.
 cp "$work/0.key" "$work/key.pem"
 bad=0
-for what in 'not the key' 'to be a certificate' 'the file is empty' 'No such file'; do
+for what in 'not the key' 'a certificate and its key' 'to be a certificate' 'the file is empty' \
+    'No such file'; do
     case $what in
+    a*) head -c 300 "$ca" >"$work/cert.pem" ;;
     to*) echo garbage >"$work/cert.pem" ;;
     the*) : >"$work/cert.pem" ;;
     No*) rm "$work/cert.pem" ;;
