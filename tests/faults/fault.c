@@ -294,19 +294,6 @@ PRELOADED int openat2(int folder_fd, const char *path, const struct open_how *ho
     return (int)syscall(SYS_openat2, folder_fd, path, how, bytes);
 }
 
-/* libseccomp 2.5.4 crashes where it gets no memory in there, and so the program makes sure before the call
- * that there is some. */
-PRELOADED int seccomp_load(void *filter);
-PRELOADED int seccomp_load(void *filter)
-{
-    bool was_exempt = is_exempt;
-    REAL(seccomp_load)
-    is_exempt = true;
-    int rc = real(filter);
-    is_exempt = was_exempt;
-    return rc;
-}
-
 PRELOADED int fcntl(int fd, int command, ...)
 {
     va_list arguments;
