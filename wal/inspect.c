@@ -311,6 +311,26 @@ static int frame_at(struct inspector *in, uint64_t position, struct frame_header
     return rc == 0 || rc == -EIO ? -EBADMSG : rc;
 }
 
+/* No frame that follows stands from the position on. Readers go by checksums, and would take one that
+ * merely has no place there: a repair is not through until there is none at the beginning.
+ * Errors: from reading; -ENOMEM. */
+static int note_no_frame(struct inspector *in, uint64_t until, uint64_t offset_end)
+{
+    const struct inspect_end *end = in->end;
+    struct frame_header header;
+    int rc = note_damage(in, end->position, until, end->offset, offset_end,
+                         "what stands here is no frame of the log");
+    if (rc < 0)
+        return rc;
+    struct inspect_damage *damage = &in->found->damages[in->found->damage_count - 1];
+    damage->has_no_place = true;
+    if (!damage->known)
+        return 0;
+    rc = frame_at(in, end->position, &header);
+    damage->known = rc == -EBADMSG;
+    return damage->known ? 0 : rc;
+}
+
 /* Whether a later frame of the last segment proves that what stands here had been durable. */
 static int find_witness(struct inspector *in, uint64_t end, bool *ret_witness)
 {
@@ -395,8 +415,7 @@ struct bounds {
 static int pass_lost_end(struct inspector *in, const struct bounds *bounds, uint64_t rest)
 {
     struct inspect_end *end = in->end;
-    int rc = note_damage(in, end->position, rest, end->offset, bounds->next_base,
-                         "what stands here is no frame of the log");
+    int rc = note_no_frame(in, rest, bounds->next_base);
     uint64_t bytes = rest - end->position;
     /* More cannot have been in there, so that no offset is ever given out twice. */
     if (bounds->is_last) {
@@ -450,8 +469,7 @@ static int pass_trouble(struct inspector *in, const struct bounds *bounds)
         return pass_lost_end(in, bounds, rest);
     if (rc < 0)
         return rc;
-    rc = note_damage(in, end->position, header.position, end->offset, header.base_offset,
-                     "what stands here is no frame of the log");
+    rc = note_no_frame(in, header.position, header.base_offset);
     end->position = header.position;
     end->frame_no = header.frame_no;
     end->offset = header.base_offset;

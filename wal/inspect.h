@@ -38,6 +38,7 @@ struct inspect_damage {
     const char *what;            /* static text */
     bool known;                  /* a repair has set the bytes aside, and readers are told */
     enum inspect_lost lost;
+    bool has_no_place; /* no frame that follows: whatever reads as one there is none of the log */
     /* private: the end of what stands before it */
     uint64_t before_end, before_frame, before_bytes;
     uint32_t before_crc;

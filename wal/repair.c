@@ -402,6 +402,44 @@ static int write_block(struct repair *repair, int handle, const void *block, uin
     return rc == 0 ? repair->io->ops->sync(repair->io, handle) : rc;
 }
 
+/* Takes out what reads as a frame and has no place in the log, when its copy is durable: readers go by
+ * checksums. From the end backwards, since the first one tells that this is not through. */
+static int blank_frames(struct repair *repair, const struct inspect_damage *damage)
+{
+    static const _Alignas(WAL_BLOCK_BYTES) uint8_t zeros[WAL_BLOCK_BYTES];
+    _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+    struct wal_io *io = repair->io;
+    struct segment_header header;
+    struct frame_header frame;
+    int from = open_lost(repair, damage, WAL_OPEN_READ);
+    int to = from < 0 ? from : open_lost(repair, damage, WAL_OPEN_WRITE);
+    int rc = to < 0 ? to : 0;
+    bool known = rc == 0 && io->ops->read(io, from, block, sizeof(block), 0) == WAL_BLOCK_BYTES &&
+                 segment_header_decode(&header, block) == 0;
+    uint64_t position = round_up(damage->end, WAL_BLOCK_BYTES);
+    while (known && rc == 0 && position > damage->position) {
+        position -= WAL_BLOCK_BYTES;
+        if (io->ops->read(io, from, block, sizeof(block), position) == WAL_BLOCK_BYTES &&
+            frame_header_decode(&frame, header.salt, position, block) == 0)
+            rc = write_block(repair, to, zeros, position);
+    }
+    if (to >= 0)
+        io->ops->close(io, to);
+    if (from >= 0)
+        io->ops->close(io, from);
+    return rc;
+}
+
+static int blank_all(struct repair *repair)
+{
+    int rc = 0;
+    for (size_t i = 0; i < repair->found.damage_count && rc == 0; i++) {
+        if (repair->found.damages[i].has_no_place && !repair->found.damages[i].known)
+            rc = blank_frames(repair, &repair->found.damages[i]);
+    }
+    return rc;
+}
+
 /* A write of one block that is torn leaves a header that does not decode, as before. */
 static int mend_header(struct repair *repair, const struct inspect_damage *damage)
 {
@@ -527,6 +565,8 @@ static int repair_log(struct repair *repair, const char *name, enum repair_plan 
     if (*ret_plan == REPAIR_SET_ASIDE)
         repair->found.torn_end = 0;
     rc = set_all_aside(repair);
+    if (rc == 0)
+        rc = blank_all(repair);
     if (rc == 0 && *ret_plan == REPAIR_NEW)
         rc = begin_segment(repair, name);
     return rc;
