@@ -25,8 +25,8 @@ curl -sSf --max-time 100 -o "$work/made" -K "$work/make" >/dev/null || die 'logs
 [ "$(wald ls many | sort -u | wc -l)" -eq 1005 ] || die 'ls over pages'
 
 [ "$(wald stats b | awk '$1 == "committed_offset" { print $2 }')" = 5 ] || die 'stats of a log'
-wald stats b | grep -q '^commit_latency_us\.p50  *[0-9]' || die 'stats of a log: latency'
-wald stats | grep -q '^disk\.writable  *yes$' || die 'stats'
+wald stats b | grep '^commit_latency_us\.p50  *[0-9]' >/dev/null || die 'stats of a log: latency'
+wald stats | grep '^disk\.writable  *yes$' >/dev/null || die 'stats'
 [ "$(wald stats --json | jq .logs_open)" -ge 1000 ] || die 'stats --json'
 [ "$(wald stats b --json | jq -r .log)" = b ] || die 'stats --json of a log'
 fails 1 '(404 log-not-found)' stats none

@@ -13,7 +13,7 @@ if command -v mandoc >/dev/null; then
 fi
 
 for command in append read tail ls stats trim export import; do
-    wald help | grep -q "^       wald $command " || die "help does not list $command"
+    wald help | grep "^       wald $command " >/dev/null || die "help does not list $command"
     wald "$command" --help >"$work/help"
     grep -q "^usage: wald $command " "$work/help" || die "$command --help"
     grep -q '^      --url URL' "$work/help" || die "$command --help without its options"
