@@ -297,10 +297,8 @@ static bool take_trimmed(struct wal *wal, uint64_t *ret_number)
         memmove(wal->segments, wal->segments + 1, wal->segment_count * sizeof(*wal->segments));
     }
     pthread_mutex_unlock(&wal->lock);
-    if (gone) {
-        read_handles_forget(wal, *ret_number);
+    if (gone)
         segment_free(oldest);
-    }
     return gone;
 }
 

@@ -4,7 +4,6 @@
  */
 #include "tests/support/store_fixture.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,7 +12,6 @@
 #include <unistd.h>
 
 #include "wal/base.h"
-#include "wal/log.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define IS_SANITIZED true
@@ -323,55 +321,6 @@ static void what_is_trimmed_is_gone_for_good(void **state)
     }
 }
 
-/* Files that this process has open, with these words in their names. */
-static unsigned open_files(const char *words)
-{
-    DIR *files = opendir("/proc/self/fd");
-    unsigned count = 0;
-    assert_non_null(files);
-    for (const struct dirent *file; (file = readdir(files));) {
-        char name[512];
-        ssize_t bytes = readlinkat(dirfd(files), file->d_name, name, sizeof(name) - 1);
-        name[bytes > 0 ? bytes : 0] = '\0';
-        count += strstr(name, words) != NULL;
-    }
-    closedir(files);
-    return count;
-}
-
-static bool no_removed_file_is_open(void *context)
-{
-    return open_files(".seg (deleted)") == 0;
-}
-
-/* Files stay open for the next reader, but not longer than they are the log's: they would keep its space. */
-static void what_readers_left_open_goes_with_its_file(void **state)
-{
-    struct fixture *f = start_with_segments(state, 600);
-    unsigned before = open_files(".seg");
-    expect_numbers(f, f->wal, 0, 600, 0);
-    unsigned kept = open_files(".seg") - before;
-    assert_in_range(kept, 1, READ_HANDLES_MAX);
-    expect_numbers(f, f->wal, 0, 600, 0);
-    assert_int_equal(open_files(".seg") - before, kept);
-
-    struct wal_token token;
-    assert_int_equal(wal_trim(f->wal, 400, NULL, &token), 0);
-    assert_int_equal(wait_for(f->wal, token), 0);
-    struct removal removal = {f, 0};
-    assert_true(fixture_until(f, segment_is_gone, &removal));
-    assert_true(fixture_until(f, no_removed_file_is_open, NULL));
-
-    struct wal_cursor *cursor = fixture_cursor(f, f->wal, 400);
-    expect_at(cursor, 400);
-    assert_int_equal(store_delete(f->store, "log"), 0);
-    struct wal_entry entry;
-    while (wal_cursor_next(cursor, &entry) == 0)
-        continue;
-    fixture_cursor_close(f, cursor);
-    assert_true(fixture_until(f, no_removed_file_is_open, NULL));
-}
-
 /* Edge case 12: a power cut at any moment of a trim leaves the old beginning with all of its records,
  * or the new one. Files that went before the trim was durable would leave a hole. */
 static void a_cut_during_a_trim_leaves_the_old_or_the_new_beginning(void **state)
@@ -655,7 +604,6 @@ int main(void)
         ON_SIM(timestamps_never_fall),
         ON_ALL(the_last_records_are_found_from_the_end),
         ON_ALL(what_is_trimmed_is_gone_for_good),
-        ON_DISKS(what_readers_left_open_goes_with_its_file),
         ON_SIM(a_cut_during_a_trim_leaves_the_old_or_the_new_beginning),
         ON_ALL(a_log_trimmed_to_its_end_goes_on_there),
         ON_ALL(a_trim_stays_below_what_is_committed),
