@@ -215,7 +215,8 @@ static int sim_make_dir(struct wal_io *io, int dir, const char *name)
     return (int)sim_call_end(&call, rc);
 }
 
-static int sim_rename(struct wal_io *io, int from_dir, const char *from, int to_dir, const char *to)
+static int change_name(struct wal_io *io, int from_dir, const char *from, int to_dir,
+                       const char *to, bool replaces)
 {
     struct sim_disk *disk = disk_of(io);
     struct call call = call_sync(disk, SIM_RENAME, NULL, to, 0, 0);
@@ -227,26 +228,20 @@ static int sim_rename(struct wal_io *io, int from_dir, const char *from, int to_
         if (rc == 0)
             rc = name_at(disk, to_dir, to, &target, &to);
         if (rc == 0)
-            rc = sim_dir_rename(&disk->store, source, from, target, to);
+            rc = replaces ? sim_dir_replace(&disk->store, source, from, to)
+                          : sim_dir_rename(&disk->store, source, from, target, to);
     }
     return (int)sim_call_end(&call, rc);
 }
 
+static int sim_rename(struct wal_io *io, int from_dir, const char *from, int to_dir, const char *to)
+{
+    return change_name(io, from_dir, from, to_dir, to, false);
+}
+
 static int sim_replace(struct wal_io *io, int dir, const char *from, const char *to)
 {
-    struct sim_disk *disk = disk_of(io);
-    struct call call = call_sync(disk, SIM_RENAME, NULL, to, 0, 0);
-    int rc = 0;
-    if (call.effect != SIM_NOTHING) {
-        struct sim_inode *source;
-        struct sim_inode *target;
-        rc = name_at(disk, dir, from, &source, &from);
-        if (rc == 0)
-            rc = name_at(disk, dir, to, &target, &to);
-        if (rc == 0)
-            rc = sim_dir_replace(&disk->store, source, from, to);
-    }
-    return (int)sim_call_end(&call, rc);
+    return change_name(io, dir, from, dir, to, true);
 }
 
 static int remove_name(struct sim_disk *disk, int dir, const char *name, bool is_dir)
