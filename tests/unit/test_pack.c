@@ -410,9 +410,8 @@ static void a_damaged_segment_is_left_as_it_is(void **state)
     assert_int_equal(served, 59);
 }
 
-/* One bit of each byte of the frames of a packed segment: the record it is in is told, and never
- * served wrong. */
-static void a_damaged_packed_segment_is_told(void **state)
+/* A log of 30 records whose full segments are packed, for a disk that changes them by itself. */
+static struct fixture *start_packed_to_be_hurt(void **state)
 {
     struct fixture *f = fixture_of(state);
     f->checks_overwrites = false;
@@ -422,6 +421,14 @@ static void a_damaged_packed_segment_is_told(void **state)
     for (uint64_t i = 0; i < 30; i++)
         commit_number(f->wal, i, 100);
     await_packing(f);
+    return f;
+}
+
+/* One bit of each byte of the frames of a packed segment: the record it is in is told, and never
+ * served wrong. */
+static void a_damaged_packed_segment_is_told(void **state)
+{
+    struct fixture *f = start_packed_to_be_hurt(state);
     const uint64_t end = segment_file_bytes(f, 0);
     for (uint64_t at = 2 * WAL_BLOCK_BYTES; at < end; at += 13) {
         assert_int_equal(fixture_close(f), 0);
@@ -455,14 +462,7 @@ static void a_damaged_packed_segment_is_told(void **state)
  * of what followed a segment as it was appended to. */
 static void a_packed_segment_without_successor_is_damage(void **state)
 {
-    struct fixture *f = fixture_of(state);
-    f->checks_overwrites = false;
-    f->config.pack = true;
-    f->config.log.segment_bytes = 64 << 10;
-    fixture_begin(f);
-    for (uint64_t i = 0; i < 30; i++)
-        commit_number(f->wal, i, 100);
-    await_packing(f);
+    struct fixture *f = start_packed_to_be_hurt(state);
     const uint64_t last = stats_of(f->wal).segments - 1;
     assert_int_equal(fixture_close(f), 0);
     sim_settle(f->disk);
