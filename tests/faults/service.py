@@ -237,10 +237,7 @@ class Program(Process):
         if self.wait_ready():
             return
         said = self.said()
-        if self.backend == "uring" and "io_uring" in said:
-            self.remove()
-            print("skipped:", said.strip().split("\n")[-1])
-            sys.exit(SKIPPED)
+        self.skip_without_backend(said)
         raise Failure(f"the program did not become ready: {said[-2000:]}")
 
     def ask(self, method, target, headers=None, body=None, patience_s=PATIENCE_S):

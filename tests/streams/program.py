@@ -36,6 +36,13 @@ class Process:
         except FileNotFoundError:
             return ""
 
+    def skip_without_backend(self, said):
+        """Exits with 77 if it did not start since this backend cannot be had."""
+        if self.backend == "uring" and "io_uring" in said:
+            self.remove()
+            print("skipped:", said.strip().split("\n")[-1])
+            sys.exit(SKIPPED)
+
     def running(self):
         return self.process is not None and self.process.poll() is None
 
@@ -102,10 +109,7 @@ class Program(Process):
                 self.port = int(ready[1])
                 return
             said = self.said()
-            if self.backend == "uring" and "io_uring" in said:
-                self.remove()
-                print("skipped:", said.strip().split("\n")[-1])
-                sys.exit(SKIPPED)
+            self.skip_without_backend(said)
             # A connection of someone else's can have taken the port while nobody listened there.
             if "ddress already in use" not in said or time.monotonic() > end:
                 raise Failure("the program did not become ready")
