@@ -56,31 +56,39 @@ static int trace_fd = -1;
 /* While this thread is in a call that a sanitizer makes for itself. */
 static __thread bool is_exempt __attribute__((tls_model("initial-exec")));
 
-/* libseccomp, which uses what malloc() returns without a look at it (2.5.4, from seccomp_rule_add() to
- * seccomp_load()), and ends the process by a signal: nothing that a caller could do about it. It is used
- * once, before the service is ready. */
-static struct {
+/* The code of a library. Empty where it is not loaded. */
+struct code {
+    const char *name;
     uintptr_t begin, end;
-} careless;
+};
 
-static int find_careless(struct dl_phdr_info *library, size_t bytes, void *context)
+/* Uses what malloc() returns without a look at it (2.5.4, from seccomp_rule_add() to seccomp_load()), and
+ * ends the process by a signal: nothing that a caller could do about it. It is used once, before the
+ * service is ready. */
+static struct code seccomp = {"/libseccomp.", 0, 0};
+
+/* Opens what is loaded to name the functions of a leak, and counts as leaks those it has no names for. */
+static struct code sanitizer = {"/libasan.", 0, 0};
+
+static int find_code(struct dl_phdr_info *library, size_t bytes, void *context)
 {
-    (void)bytes, (void)context;
-    if (!strstr(library->dlpi_name, "/libseccomp."))
+    struct code *code = context;
+    (void)bytes;
+    if (!strstr(library->dlpi_name, code->name))
         return 0;
     for (size_t i = 0; i < library->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &library->dlpi_phdr[i];
         if (part->p_type != PT_LOAD || !(part->p_flags & PF_X))
             continue;
-        careless.begin = library->dlpi_addr + part->p_vaddr;
-        careless.end = careless.begin + part->p_memsz;
+        code->begin = library->dlpi_addr + part->p_vaddr;
+        code->end = code->begin + part->p_memsz;
     }
     return 1;
 }
 
-static bool is_careless(const void *caller)
+static bool is_in(const struct code *code, const void *caller)
 {
-    return (uintptr_t)caller >= careless.begin && (uintptr_t)caller < careless.end;
+    return (uintptr_t)caller >= code->begin && (uintptr_t)caller < code->end;
 }
 
 #define TRACE_DEPTH 24
@@ -103,7 +111,8 @@ __attribute__((constructor)) static void begin(void)
     if (mapped == MAP_FAILED)
         abort();
     close(fd);
-    dl_iterate_phdr(find_careless, NULL);
+    dl_iterate_phdr(find_code, &seccomp);
+    dl_iterate_phdr(find_code, &sanitizer);
     faults = mapped;
 }
 
@@ -196,8 +205,9 @@ static bool look(void)
     return true;
 }
 
-/* Only where whoever asks for memory is called: it looks at who that is. */
-#define REFUSES_MEMORY() (!is_careless(__builtin_return_address(0)) && fails(KIND_MALLOC))
+/* Only in the functions that stand in the place of others: these look at who called them. */
+#define REFUSES_MEMORY() (!is_in(&seccomp, __builtin_return_address(0)) && fails(KIND_MALLOC))
+#define REFUSES_FILE() (!is_in(&sanitizer, __builtin_return_address(0)) && fails(KIND_OPEN))
 
 static void *no_memory(void)
 {
@@ -266,7 +276,7 @@ static mode_t mode_of(int flags, va_list arguments)
         va_start(arguments, flags);                                                                \
         mode_t mode = mode_of(flags, arguments);                                                   \
         va_end(arguments);                                                                         \
-        return fails(KIND_OPEN) ? no_descriptor() : real(path, flags, mode);                       \
+        return REFUSES_FILE() ? no_descriptor() : real(path, flags, mode);                         \
     }
 
 #define OPENAT(name)                                                                               \
@@ -277,7 +287,7 @@ static mode_t mode_of(int flags, va_list arguments)
         va_start(arguments, flags);                                                                \
         mode_t mode = mode_of(flags, arguments);                                                   \
         va_end(arguments);                                                                         \
-        return fails(KIND_OPEN) ? no_descriptor() : real(folder_fd, path, flags, mode);            \
+        return REFUSES_FILE() ? no_descriptor() : real(folder_fd, path, flags, mode);              \
     }
 
 OPEN(open)
