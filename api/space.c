@@ -156,9 +156,9 @@ void space_say_over_quota(struct request *request)
                         1 + divide_up(api->config.retain_interval_us, 1000000));
 }
 
-/* ---- passes of retention ---- */
+/* ---- upkeep ---- */
 
-uint64_t upkeep_run(struct api *api)
+static uint64_t retain(struct api *api)
 {
     struct upkeep *upkeep = &api->upkeep;
     uint64_t now_us = api_now_us();
@@ -172,4 +172,9 @@ uint64_t upkeep_run(struct api *api)
     store_retain(api->config.store, upkeep->is_paused ? 0 : realtime_ns);
     (void)space_admits(api, 0); /* so that it is told when there is room again */
     return api->config.retain_interval_us;
+}
+
+uint64_t upkeep_run(struct api *api)
+{
+    return min_u64(store_close_unread(api->config.store), retain(api));
 }

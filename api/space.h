@@ -63,14 +63,14 @@ void space_say_over_quota(struct request *request);
 bool space_will_come(const struct wal_limits *limits, uint64_t record_bytes_max, uint64_t records,
                      uint64_t bytes);
 
-/* ---- passes of retention ---- */
+/* ---- upkeep ---- */
 
 struct upkeep {
     uint64_t due_us;
     bool is_paused; /* the clock is not believed: nothing goes by its age */
 };
 
-/* Begins a pass if one is due. Returns in how many microseconds to come again. */
+/* Begins a pass of retention if one is due, and closes files that nobody reads any more. Returns in how many microseconds to come again. */
 uint64_t upkeep_run(struct api *api);
 
 #endif

@@ -62,7 +62,8 @@ static void close_handles(struct wal_cursor *cursor)
 {
     struct wal_io *io = cursor->wal->store->io;
     if (cursor->handle >= 0)
-        io->ops->close(io, cursor->handle);
+        read_handle_keep(cursor->wal, cursor->extent.segment_no, cursor->extent.salt,
+                         cursor->handle);
     if (cursor->direct_handle >= 0)
         io->ops->close(io, cursor->direct_handle);
     cursor->handle = cursor->direct_handle = -1;
@@ -273,6 +274,9 @@ static int open_cached(struct wal_cursor *cursor)
 {
     struct segment_header header;
     bool other;
+    cursor->handle = read_handle_take(cursor->wal, cursor->extent.segment_no, cursor->extent.salt);
+    if (cursor->handle >= 0)
+        return 0;
     cursor->handle = open_segment(cursor, WAL_OPEN_READ);
     if (cursor->handle < 0)
         return cursor->handle;

@@ -9,6 +9,7 @@
  *   pack.c       sealed segments rewritten densely
  *   recover.c    opening: what is in the files, and is it whole
  *   cursor.c     reading
+ *   read_handles.c  files that are kept open for it
  *   store.c      the directory as a whole, and its threads
  *   totals.c     what all logs have done
  *   health.c     does the disk still take writes
@@ -359,6 +360,17 @@ struct orders {
     struct chore kick, batch, purge;
 };
 
+#define READ_HANDLES_MAX 16
+
+struct read_handles {
+    pthread_mutex_t lock; /* innermost */
+    struct kept_handle {
+        const struct wal *wal;
+        uint64_t segment_no, salt, used_us;
+        int handle; /* -1: no file */
+    } kept[READ_HANDLES_MAX];
+};
+
 struct store {
     struct store_config config;
     struct wal_io *io;
@@ -367,7 +379,8 @@ struct store {
     _Atomic bool spares_space;  /* see store_spare_space() */
     struct buffer_pool pool;    /* of batches: has the ceiling memory_bytes_max */
     struct buffer_pool scratch; /* of readers, recovery and new segments */
-    const void *zeros;          /* ZEROS_BYTES of them, block-aligned, read only */
+    struct read_handles read_handles;
+    const void *zeros; /* ZEROS_BYTES of them, block-aligned, read only */
 
     struct committer *committers;
     unsigned committer_count;
@@ -435,6 +448,17 @@ void segment_name(char ret_name[SEGMENT_NAME_BYTES], uint64_t segment_no);
 bool segment_number(const char *name, uint64_t *ret_segment_no);
 /* A handle of the log's directory. Errors: -ENOENT: it was deleted; others from opening. */
 int log_open_dir(struct wal *wal);
+
+/* ---- read_handles.c: any thread ---- */
+
+void read_handles_init(struct store *store);
+void read_handles_done(struct store *store);
+/* A handle of that file of the segment for the caller alone, -1: there is none. */
+int read_handle_take(struct wal *wal, uint64_t segment_no, uint64_t salt);
+/* Gives one back, or a new one; it is the store's from here on. The caller does not hold the log's lock. */
+void read_handle_keep(struct wal *wal, uint64_t segment_no, uint64_t salt, int handle);
+/* Closes those of a segment of which the file is no longer the log's, UINT64_MAX: of all of them. */
+void read_handles_forget(struct wal *wal, uint64_t segment_no);
 
 /* ---- commit.c: committer's thread only ---- */
 

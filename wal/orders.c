@@ -301,6 +301,7 @@ static void batch_run(struct chore *chore)
         pthread_mutex_lock(&order->entry->lock);
         order->entry->deleted = true;
         pthread_mutex_unlock(&order->entry->lock);
+        read_handles_forget(order->entry, UINT64_MAX);
     }
     dir_change_names(store, changes, count);
 

@@ -240,6 +240,8 @@ static bool install(struct pack *pack)
         pack->file.index = (struct frame_index){0};
     }
     pthread_mutex_unlock(&wal->lock);
+    if (segment)
+        read_handles_forget(wal, pack->file.from.segment_no);
     return segment;
 }
 

@@ -365,6 +365,7 @@ int store_delete(struct store *store, const char *name)
     pthread_mutex_lock(&wal->lock);
     wal->deleted = true;
     pthread_mutex_unlock(&wal->lock);
+    read_handles_forget(wal, UINT64_MAX);
     int rc = dir_remove_log(store, name);
 
     pthread_mutex_lock(&store->lock);

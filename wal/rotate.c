@@ -297,8 +297,10 @@ static bool take_trimmed(struct wal *wal, uint64_t *ret_number)
         memmove(wal->segments, wal->segments + 1, wal->segment_count * sizeof(*wal->segments));
     }
     pthread_mutex_unlock(&wal->lock);
-    if (gone)
+    if (gone) {
+        read_handles_forget(wal, *ret_number);
         segment_free(oldest);
+    }
     return gone;
 }
 

@@ -364,6 +364,7 @@ static void store_free(struct store *store)
     }
     buffer_pool_done(&store->pool);
     buffer_pool_done(&store->scratch);
+    read_handles_done(store);
     free(store->committers);
     free(store->threads);
     free(store->buckets);
@@ -394,6 +395,7 @@ static struct store *store_new(const struct store_config *config)
     store->dir = store->logs_dir = store->tmp_dir = store->trash_dir = store->lock_handle = -1;
     buffer_pool_init(&store->pool);
     buffer_pool_init(&store->scratch);
+    read_handles_init(store);
     pthread_mutex_init(&store->lock, NULL);
     pthread_cond_init(&store->changed, NULL);
     pthread_mutex_init(&store->chore_lock, NULL);

@@ -311,6 +311,12 @@ struct store_waiter {
  * for it. */
 void store_probe(struct store *store, struct store_waiter *waiter);
 
+/* ---- Reading ------------------------------------------------------------------------------------ */
+
+/* A few files stay open for whoever reads there next. This closes those that nobody has read for a second,
+ * and returns in how many microseconds to call it again; UINT64_MAX: none is open. Any thread. */
+uint64_t store_close_unread(struct store *store);
+
 /* ---- Retention --------------------------------------------------------------------------------- */
 
 /* Looks through the logs that are open, and trims what their limits let go: wal_retain() for each of

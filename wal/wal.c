@@ -155,6 +155,8 @@ void log_free(struct wal *wal)
     if (!wal)
         return;
     must(!wal->queue_first && !wal->held && wal->handle < 0 && !wal->packing);
+    if (wal->segment_count > 0)
+        read_handles_forget(wal, UINT64_MAX);
     for (size_t i = 0; i < wal->segment_count; i++)
         segment_free(wal->segments[i]);
     free(wal->segments);
