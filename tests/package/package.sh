@@ -34,10 +34,12 @@ repack()
     dpkg-deb --root-owner-group -b "$tree" "$packages/wald_$1.deb" >/dev/null
 }
 
-# on COMMAND: runs it on the machine.
+prelude='' # of each command on the machine
+
+# on COMMAND: runs it on the machine; it ends with the first of its commands that fails.
 on()
 {
-    docker exec machine sh -c "$1" >"$folder/on.log" 2>&1 || die "$1: $(tail -n 20 "$folder/on.log")"
+    docker exec machine sh -ec "$prelude$1" >"$folder/on.log" 2>&1 || die "$1: $(tail -n 20 "$folder/on.log")"
 }
 
 # it_is CONDITION: of test(1), there.
