@@ -154,6 +154,17 @@ on "drop_in; pid=\$(show MainPID); systemctl reload wald; $presenting"'
 on 'cp /root/wald.conf /etc/wald/; systemctl restart wald'
 echo 'ok: reloaded'
 
+# ---- without a network ----
+
+on 'sed -i "s|^listen = .*|listen = unix:/run/wald/socket|" /etc/wald/wald.conf; systemctl restart wald'
+by_file='curl -fs --unix-socket /run/wald/socket http://localhost/readyz'
+on "$by_file; able; comes_back 10 KILL; $by_file"
+on '[ "$(stat -c "%U:%G %a" /run/wald/socket)" = "wald:wald 660" ]'
+on '[ "$(wald read --url unix:/run/wald/socket orders)" = kept ]'
+not_so 'curl -fs $url/readyz'
+on 'cp /root/wald.conf /etc/wald/; systemctl restart wald; [ ! -e /run/wald/socket ]'
+echo 'ok: by a socket in the file system'
+
 # ---- what does not get better by trying again ----
 
 on 'echo "no-such-setting = 1" >>/etc/wald/wald.conf'
@@ -171,6 +182,13 @@ on 'systemctl stop wald'
 not_so 'curl -fs $url/readyz'
 on 'systemctl stop wald && systemctl enable --now wald.socket; is ActiveState inactive'
 on 'curl -fs --max-time 20 $url/readyz; is ActiveState active; is StatusText "Serving at 127.0.0.1:8080"'
+on 'systemctl stop wald wald.socket; mkdir /run/systemd/system/wald.socket.d;
+    printf "[Socket]\nListenStream=\nListenStream=/run/wald/socket\n" >/run/systemd/system/wald.socket.d/test.conf
+    systemctl daemon-reload; systemctl start wald.socket'
+on "$by_file; systemctl restart wald; $by_file; systemctl stop wald; $by_file; "'is StatusText "Serving at unix:/run/wald/socket"'
+on 'drop_in RuntimeDirectoryPreserve=no; systemctl stop wald'
+not_so "$by_file"
+on 'rm -r /run/systemd/system/wald.socket.d; drop_in; systemctl stop wald wald.socket; systemctl start wald.socket'
 writing activated 'systemctl restart wald; comes_back 10 KILL'
 not_so 'refused activated'
 stops='grep -c event=stopped'
