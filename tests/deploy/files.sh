@@ -7,22 +7,12 @@
 #
 # Some linters come from npm, as tests/npm.sh installs them. Where they cannot be installed the test is
 # skipped once all else has passed; with NPM_REQUIRED=1, as scripts/test has it, it fails.
-set -euo pipefail
-
-root=$(cd "${0%/*}/../.." && pwd)
+# shellcheck source=tests/deploy/lib.sh
+. "${0%/*}/lib.sh" "$1"
 here=$root/tests/deploy
 wald=$2
-mkdir -p "$1"
-work=$(mktemp -d "$1/files.XXXXXX")
-trap 'rm -rf "$work"' EXIT
 packages=$1/npm
 export PYTHONDONTWRITEBYTECODE=1
-
-die()
-{
-    echo "FAILED: $*"
-    exit 1
-}
 
 yamllint --strict --config-file "$root/tests/openapi/yamllint.yaml" \
     "$root/docker" "$root/deploy" "$here/rules_test.yml" || die 'see above'

@@ -3,35 +3,12 @@
 # reaches the instance that has it, whether others come or go; and no append is sent twice.
 #
 #   haproxy.sh FOLDER WALD
-set -euo pipefail
-
-root=$(cd "${0%/*}/../.." && pwd)
+# shellcheck source=tests/deploy/lib.sh
+. "${0%/*}/lib.sh" "$1"
+needs haproxy
 wald=$2
-mkdir -p "$1"
-work=$(mktemp -d "$1/haproxy.XXXXXX")
 names=$work/names
-declare -A pids=() ports=()
-
-end()
-{
-    for pid in "${pids[@]}"; do
-        kill -KILL "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
-    rm -rf "$work"
-}
-trap end EXIT
-
-die()
-{
-    echo "FAILED: $*"
-    exit 1
-}
-
-if ! command -v haproxy >/dev/null; then
-    echo 'skipped: there is no haproxy'
-    exit 77
-fi
+declare -A ports=()
 
 # await WHAT COMMAND...: until the command succeeds.
 await()

@@ -7,41 +7,14 @@
 #   monitoring.sh FOLDER WALD           starts WALD, with its data in FOLDER
 #   monitoring.sh FOLDER http://H:P     asks what listens there, such as a container; it gets some
 #                                       records in logs whose names begin with "monitoring-test-"
-set -euo pipefail
-
-root=$(cd "${0%/*}/../.." && pwd)
+# shellcheck source=tests/deploy/lib.sh
+. "${0%/*}/lib.sh" "$1"
+needs prometheus promtool jq curl
 here=$root/tests/deploy
 rules=$root/docker/prometheus/rules.yml
 dashboard=$root/docker/grafana/dashboards/wald.json
 expressions=$here/expressions.py
 export PYTHONDONTWRITEBYTECODE=1
-
-mkdir -p "$1"
-work=$(mktemp -d "$1/monitoring.XXXXXX")
-server_pid=''
-prometheus_pid=''
-end()
-{
-    for pid in $prometheus_pid $server_pid; do
-        kill -KILL "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
-    rm -rf "$work"
-}
-trap end EXIT
-
-die()
-{
-    echo "FAILED: $*"
-    exit 1
-}
-
-for program in prometheus promtool jq curl; do
-    if ! command -v "$program" >/dev/null; then
-        echo "skipped: there is no $program"
-        exit 77
-    fi
-done
 
 # ---- the files ----
 
@@ -65,10 +38,10 @@ case $2 in
 http://*) url=${2%/} ;;
 *)
     "$2" serve --data "$work/data" --listen 127.0.0.1:0 2>"$work/wald.log" &
-    server_pid=$!
+    pids[server]=$!
     for _ in $(seq 600); do
         ! grep -q event=ready "$work/wald.log" || break
-        kill -0 "$server_pid" 2>/dev/null || break
+        kill -0 "${pids[server]}" 2>/dev/null || break
         sleep 0.05
     done
     url=http://$(sed -n 's/.*event=ready listen=\([0-9.:]*\) .*/\1/p' "$work/wald.log")
@@ -85,14 +58,14 @@ sed -i -e "s|'wald:8080'|'${url#http://}'|" -e 's|_interval: 15s|_interval: 1s|'
 grep -q "${url#http://}" "$work/prometheus.yml" || die 'prometheus.yml has no target wald:8080'
 prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/prometheus" \
     --web.listen-address=127.0.0.1:0 >"$work/prometheus.log" 2>&1 &
-prometheus_pid=$!
+pids[prometheus]=$!
 prometheus_url=''
 for _ in $(seq 600); do
     prometheus_url=$(sed -n \
         's|.*msg="Listening on" address=\(127\.0\.0\.1:[0-9]*\).*|http://\1|p' \
         "$work/prometheus.log")
     [ -z "$prometheus_url" ] || break
-    kill -0 "$prometheus_pid" 2>/dev/null || break
+    kill -0 "${pids[prometheus]}" 2>/dev/null || break
     sleep 0.1
 done
 [ -n "$prometheus_url" ] || die "prometheus does not start: $(tail -n 5 "$work/prometheus.log")"

@@ -80,22 +80,28 @@ engine_start()
     skip "dockerd does not start here: $(tail -n 2 "$engine/log")"
 }
 
-# Where this machine gets Debian from, so that a mirror set up here is used in containers as well.
+# Where this machine gets Debian from, so that a mirror set up here is used in containers as well: by the
+# lists that apt has fetched, or by what it would fetch; or nothing.
 mirror()
 {
-    # shellcheck disable=SC2016 # apt's variables
-    apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(CREATED_BY)' 2>/dev/null |
-        awk '$2 == "bookworm" && $3 == "Packages" && $1 ~ /\/debian\/?$/ { print $1; found = 1; exit }
-            END { if (!found) print "http://deb.debian.org/debian" }'
+    {
+        # shellcheck disable=SC2016 # apt's variables
+        apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(COMPONENT) $(CREATED_BY) $(REPO_URI)' |
+            sed -n 's|^Debian bookworm main Packages ||p'
+        apt-get update --print-uris |
+            sed -n "s|^'\([^']*/debian/\)dists/bookworm/main/binary-[^/]*/Packages.*|\1|p"
+    } 2>/dev/null | sed -n 1p
 }
 
 # make_base FILE: the smallest Debian 12 that apt works in, as an archive. As in the official image, apt
 # keeps no copies of what it installs, and there are no manuals and translations.
 make_base()
 {
-    local tree=$engine/base
+    local tree=$engine/base uri
     command -v debootstrap >/dev/null || die 'there is no debootstrap'
-    debootstrap --variant=minbase bookworm "$tree" "$(mirror)" >"$engine/debootstrap.log" 2>&1 ||
+    uri=$(mirror) || true
+    [ -n "$uri" ] || skip 'apt on this machine knows no Debian 12 (bookworm, main) to make a base from'
+    debootstrap --variant=minbase bookworm "$tree" "$uri" >"$engine/debootstrap.log" 2>&1 ||
         die "debootstrap: $(tail -n 3 "$engine/debootstrap.log")"
     rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/* \
         "$tree"/usr/share/man/* "$tree"/usr/share/locale/* "$tree"/usr/share/doc/*/changelog*

@@ -47,7 +47,7 @@ if [ -s "$work/found" ]; then
     cat "$work/found"
     bad=1
 fi
-(cd "$root" && shellcheck -x docker/collect tests/docker/*.sh) || bad=1
+(cd "$root" && shellcheck -x docker/collect tests/docker/*.sh tests/package/*.sh tests/deploy/*.sh) || bad=1
 jq -e '.defaultAction == "SCMP_ACT_ERRNO" and (.architectures | length) == 2 and
     ([.syscalls[].names[]] | (unique | length) == (map(select(. != "socket")) | length) + 1)' \
     "$root/docker/seccomp.json" >/dev/null || {

@@ -4,33 +4,14 @@
 # removed and purged, with the logs in each case where they should be.
 #
 #   deb.sh FOLDER BUILD      the folder where the program has been built for release
-build=$(realpath "$2")
-# shellcheck source=tests/docker/engine.sh
-. "${0%/*}/../docker/engine.sh" "$1"
+# shellcheck source=tests/package/package.sh
+. "${0%/*}/package.sh" "$@"
+command -v lintian >/dev/null || skip 'there is no lintian'
 
-for program in cpack dpkg-deb dpkg-shlibdeps lintian; do
-    command -v "$program" >/dev/null || skip "there is no $program"
-done
-[ "$(id -u)" -eq 0 ] || skip 'a package is installed by root'
-packages=$folder/packages
-rm -rf "$packages"
-(umask 0027 && cd "$build" && cpack -G DEB -B "$packages" >"$folder/cpack.log" 2>&1) ||
-    die "cpack: $(tail -n 20 "$folder/cpack.log")"
-deb=$(find "$packages" -maxdepth 1 -name 'wald_*.deb')
-[ -f "$deb" ] || die "cpack made no package: $(tail -n 20 "$folder/cpack.log")"
+package_build packages
 lintian --allow-root --fail-on error,warning "$deb" >"$folder/lintian.log" 2>&1 ||
     die "lintian: $(cat "$folder/lintian.log")"
 
-# repack VERSION COMMAND: another package, changed by a command in its unpacked folder.
-repack()
-{
-    local tree=$packages/tree
-    rm -rf "$tree"
-    dpkg-deb -R "$deb" "$tree"
-    sed -i "s/^Version: .*/Version: $1/" "$tree/DEBIAN/control"
-    (cd "$tree" && eval "$2")
-    dpkg-deb --root-owner-group -b "$tree" "$packages/wald_$1.deb" >/dev/null
-}
 repack 0.1.0-2 'chmod 0777 usr/bin/wald'
 ! lintian --allow-root --fail-on error,warning "$packages/wald_0.1.0-2.deb" >"$folder/planted.log" 2>&1 ||
     die "lintian does not see a program that everybody may change: $(cat "$folder/planted.log")"
@@ -41,16 +22,6 @@ engine_start
 base_image
 docker run -d --name machine --network host -v "$packages:/packages:ro" debian:bookworm-slim sleep infinity >/dev/null
 
-# on COMMAND: runs it on the machine.
-on()
-{
-    docker exec machine sh -c "$1" >"$folder/on.log" 2>&1 || die "$1: $(tail -n 20 "$folder/on.log")"
-}
-# it_is CONDITION: of test(1), there.
-it_is()
-{
-    docker exec machine sh -c "test $1" || die "not so: $1"
-}
 serve()
 {
     docker exec -d machine sh -c 'exec setpriv --reuid=wald --regid=wald --clear-groups \
