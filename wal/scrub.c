@@ -95,7 +95,8 @@ static void replace(struct scrub *scrub, const char *log, const struct store_dam
 /* ---- one log ---- */
 
 /* Frames that end there at the latest are durable and never change; what stands behind may be on its
- * way. Of a log that is not open all that stands is as it is. */
+ * way. Of a log that is not open all that stands is as it is, and so it is of one that takes no appends
+ * because it is damaged. */
 struct settled {
     bool is_open;
     uint64_t segment_no, end;
@@ -111,7 +112,7 @@ static struct settled settled_of(struct store *store, const char *name)
         settled.segment_no = settled.end = 0;
     else if (wal) {
         pthread_mutex_lock(&wal->lock);
-        if (wal->segment_count > 0) {
+        if (wal->segment_count > 0 && !wal->damaged) {
             const struct segment *last = wal->segments[wal->segment_count - 1];
             settled.segment_no = last->header.segment_no;
             settled.end = last->end;
@@ -224,7 +225,8 @@ static int inspect_once(struct pass *pass, const char *name, struct store_damage
         return rc == -ENOENT || rc == -ENODATA ? -ESTALE : rc;
 
     /* It was opened meanwhile, and may have been written to. */
-    if (!settled.is_open && settled_of(store, name).is_open)
+    const struct settled now = settled_of(store, name);
+    if (!settled.is_open && now.is_open && now.segment_no < UINT64_MAX)
         settled =
             (struct settled){.segment_no = inspection.rest ? inspection.rest->last.segment_no : 0};
     collect(&store->scrub, &inspection, name, &settled, found, ret_count);
