@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "wal/defects.h"
 #include "wal/inspect.h"
 #include "wal/inspect_end.h"
 #include "wal/log.h"
@@ -173,6 +174,9 @@ static void collect(struct scrub *scrub, const struct inspection *inspection, co
                                        .offset_end = damage->offset_end,
                                        .what = damage->what};
         memcpy(place->log, name, strlen(name) + 1);
+        if ((DEFECT(SCRUB_FIRST_PLACE) && *ret_count > 0) ||
+            (DEFECT(SCRUB_LAST_SEGMENT) && damage->segment_no < inspection->rest->last.segment_no))
+            continue;
         if (!damage->known && (is_settled(settled, damage) || is_known(scrub, place)))
             (*ret_count)++;
     }
@@ -261,7 +265,7 @@ static int scrub_log(struct pass *pass, const char *name)
     size_t first_count, count;
     int rc = inspect_patiently(pass, name, found, &count);
     bool news = rc == 0 && has_news(scrub, found, count);
-    if (news) {
+    if (news && !DEFECT(SCRUB_BELIEVE_AT_ONCE)) {
         memcpy(first, found, count * sizeof(*found));
         first_count = count;
         rc = inspect_patiently(pass, name, found, &count);
