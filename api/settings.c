@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/access.h"
 #include "api/errors.h"
 #include "api/json.h"
 #include "api/request.h"
@@ -92,7 +93,8 @@ static void describe(struct request *request, struct wal *wal, unsigned status)
         log.ttl_s = &ttl_s;
     if (lifespan.has_time)
         log.expires = lifespan.text;
-    if (fork_origin_of(wal, &origin))
+    /* Who may not read the source is not to learn its name here: see GET /logs. */
+    if (fork_origin_of(wal, &origin) && access_may_see(request, origin.source))
         log.forked_from = origin.source;
     json_add_log(&body, &log);
     response_text(&request->response, status, "application/json", &body);

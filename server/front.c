@@ -11,9 +11,9 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "api/api.h"
 #include "wal/base.h"
 
 #define EVENTS_MAX 64
@@ -91,13 +91,6 @@ struct front {
     bool quiesced;
     uint64_t end_at_us; /* 0: not yet */
 };
-
-static uint64_t now_us(void)
-{
-    struct timespec now;
-    must(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
 
 /* Here and for accept4(): those of the C library are defined anew in api/wire.c, which belongs to another
  * thread. */
@@ -206,7 +199,7 @@ static void set_taking(const struct front *front, struct tunnel *tunnel)
 {
     uint64_t taken = tls_sent_bytes(tunnel->session);
     if (tunnel->until_us == 0 || taken != tunnel->taken_bytes)
-        tunnel->until_us = now_us() + front->config.taking_us;
+        tunnel->until_us = api_now_us() + front->config.taking_us;
     tunnel->taken_bytes = taken;
 }
 
@@ -250,7 +243,7 @@ static int say_end(struct tunnel *tunnel)
         return rc;
     end_sending(tunnel->client.fd);
     tunnel->stage = STAGE_GOODBYE;
-    tunnel->until_us = now_us() + GOODBYE_US;
+    tunnel->until_us = api_now_us() + GOODBYE_US;
     return 0;
 }
 
@@ -259,7 +252,7 @@ static int begin_end(struct front *front, struct tunnel *tunnel)
     close_side(front, &tunnel->plain);
     drop(&tunnel->in);
     tunnel->stage = STAGE_ENDING;
-    tunnel->until_us = now_us() + front->config.taking_us;
+    tunnel->until_us = api_now_us() + front->config.taking_us;
     return say_end(tunnel);
 }
 
@@ -463,7 +456,7 @@ static void add_tunnel(struct front *front, int fd, const struct sockaddr_storag
     tunnel->plain = (struct side){.tunnel = tunnel, .fd = -1};
     tunnel->address = *address;
     tunnel->address_bytes = address_bytes;
-    tunnel->until_us = now_us() + front->config.handshake_us;
+    tunnel->until_us = api_now_us() + front->config.handshake_us;
     tunnel->next = front->tunnels;
     if (tunnel->next)
         tunnel->next->link = &tunnel->next;
@@ -518,7 +511,7 @@ static void end_late(struct front *front, struct tunnel *tunnel, uint64_t now)
 static void look_at_clock(struct front *front)
 {
     struct tunnel *next;
-    uint64_t now = now_us();
+    uint64_t now = api_now_us();
     if (now - front->looked_us < LOOK_MS * 1000)
         return;
     front->looked_us = now;
@@ -559,7 +552,7 @@ static bool look_at_orders(struct front *front)
     if (quiesced && front->is_listening)
         stop_listening(front);
     front->is_ending = end_at_us != 0;
-    return end_at_us == 0 || (front->tunnels && now_us() < end_at_us);
+    return end_at_us == 0 || (front->tunnels && api_now_us() < end_at_us);
 }
 
 static void take_event(struct front *front, struct side *side)
@@ -723,7 +716,7 @@ void front_close(struct front *front, uint64_t wait_us)
         close(arrival.fd);
     pthread_mutex_lock(&front->mutex);
     front->quiesced = true;
-    front->end_at_us = now_us() + wait_us + 1;
+    front->end_at_us = api_now_us() + wait_us + 1;
     pthread_mutex_unlock(&front->mutex);
     wake(front);
     must(pthread_join(front->thread, NULL) == 0);

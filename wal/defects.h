@@ -34,6 +34,9 @@
     X(KEEP_OFFSETS_OF_REFUSED, "do not give back the offsets of refused appends")                  \
     X(SKIP_ITEM_CHECK, "serve records without verifying their checksum")                           \
     X(STATE_OUTSIDE_FRAME, "commit state changes in a frame of their own")                         \
+    X(SCRUB_FIRST_PLACE, "let a scrub tell of the first damaged place of a log alone")             \
+    X(SCRUB_LAST_SEGMENT, "let a scrub judge the last segment of a log alone")                     \
+    X(SCRUB_BELIEVE_AT_ONCE, "let a scrub believe what it found at the first look")                \
     X(PACK_SKIP_SYNC, "let a packed segment take the place without a sync of its file")            \
     X(PACK_RENAME_FIRST, "let it take the place before its header and its last frame are written") \
     X(PACK_REMOVE_FIRST, "remove a segment before the packed one has its name")                    \

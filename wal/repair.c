@@ -419,7 +419,8 @@ static int blank_frames(struct repair *repair, const struct inspect_damage *dama
     uint64_t position = round_up(damage->end, WAL_BLOCK_BYTES);
     while (known && rc == 0 && position > damage->position) {
         position -= WAL_BLOCK_BYTES;
-        if (io->ops->read(io, from, block, sizeof(block), position) == WAL_BLOCK_BYTES &&
+        memset(block, 0, sizeof(block)); /* what the file lacks of its last block */
+        if (io->ops->read(io, from, block, sizeof(block), position) > 0 &&
             frame_header_decode(&frame, header.salt, position, block) == 0)
             rc = write_block(repair, to, zeros, position);
     }

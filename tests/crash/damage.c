@@ -10,6 +10,7 @@
  *   and what stands there can come from a torn write
  *   a log that is not hurt is as it was; one that refuses appends changes nothing on the disk
  *   one that refuses appends takes them again once it is repaired, and the rules above hold as before
+ *   a scrub tells of all that is not served, and of nothing that is not hurt (scrub.c)
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,22 +19,11 @@
 
 #include "tests/crash/history.h"
 #include "tests/crash/layout.h"
+#include "tests/crash/wound.h"
 #include "wal/base.h"
 #include "wal/repair.h"
 
 typedef unsigned long long ull;
-
-struct wound {
-    bool is_hurt; /* any file of the log has changed */
-    bool hurt_headers[LAYOUT_SEGMENTS_MAX];
-    bool is_missing[LAYOUT_SEGMENTS_MAX];
-    bool hurt_frames[LAYOUT_FRAMES_MAX];
-    bool torn_frames[LAYOUT_FRAMES_MAX]; /* hurt as a torn write could have left them */
-    bool whole_records[LOG_RECORDS_MAX];
-    uint64_t end;     /* where the log would end, were it not hurt */
-    bool is_refusing; /* it takes no appends, and tells that it ends at: */
-    uint64_t told_end;
-};
 
 static struct layout before[LOGS_MAX], after;
 static struct wound wounds[LOGS_MAX];
@@ -293,17 +283,22 @@ static void assess(struct history *history, unsigned number)
 
         wound->hurt_headers[i] = differs(old, new, 0, min_u64(old->size, WAL_BLOCK_BYTES));
         wound->is_missing[i] = !new;
+        wound->hurt_segments[i] = has_changed;
         wound->is_hurt = wound->is_hurt || has_changed;
     }
     for (unsigned i = 0; i < layout->frame_count; i++) {
         const struct layout_frame *frame = &layout->frames[i];
         const struct layout_segment *old = &layout->segments[frame->segment];
 
+        const struct layout_segment *new = find_after(old);
+
         wound->hurt_frames[i] =
-            wound->hurt_headers[frame->segment] || frame_is_hurt(old, find_after(old), frame);
-        assess_records(wound, frame, wound->hurt_frames[i], find_after(old));
-        wound->torn_frames[i] = wound->hurt_frames[i] &&
-                                looks_torn(find_after(old), frame, old->bytes + frame->position);
+            wound->hurt_headers[frame->segment] || frame_is_hurt(old, new, frame);
+        wound->cut_frames[i] =
+            wound->hurt_frames[i] && new && frame->position + frame->size > new->size;
+        assess_records(wound, frame, wound->hurt_frames[i], new);
+        wound->torn_frames[i] =
+            wound->hurt_frames[i] && looks_torn(new, frame, old->bytes + frame->position);
         wound->end = frame->header.base_offset + frame->header.record_count;
     }
     layout_done(&after);
@@ -330,8 +325,7 @@ void damage_inflict(struct history *history)
 
 /* ---- judging --------------------------------------------------------------------------------- */
 
-/* Whether nobody can tell that frame `cut` and all behind it had been durable. */
-static bool can_be_cut(const struct layout *layout, const struct wound *wound, unsigned cut)
+bool wound_can_be_cut(const struct layout *layout, const struct wound *wound, unsigned cut)
 {
     if (cut == layout->frame_count || layout->frames[cut].segment + 1 != layout->segment_count)
         return false;
@@ -353,7 +347,7 @@ static bool cut_is_excusable(unsigned number, uint64_t end)
            layout->frames[cut].header.base_offset + layout->frames[cut].header.record_count <= end)
         cut++;
     for (;; cut--) {
-        if (can_be_cut(layout, &wounds[number], cut))
+        if (wound_can_be_cut(layout, &wounds[number], cut))
             return true;
         if (cut == 0 || layout->frames[cut - 1].header.record_count > 0)
             return false;
@@ -549,7 +543,8 @@ static void judge_hurt_log(struct history *history, struct log_model *log)
         violation(history, log, "damaged, and its files were changed");
 }
 
-static void mend_log(struct history *history, struct log_model *log)
+/* Whether it could be repaired. */
+static bool mend_log(struct history *history, struct log_model *log)
 {
     struct wal_positions positions;
     enum repair_plan plan;
@@ -559,7 +554,7 @@ static void mend_log(struct history *history, struct log_model *log)
     trace(history, "store_repair(%s): %d, plan %d, %u segments", log->name, rc, (int)plan, mended);
     if (rc == -EBADMSG && plan == REPAIR_IMPOSSIBLE) {
         history->totals->beyond_repair++;
-        return;
+        return false;
     }
     if (rc < 0)
         violation(history, log, "its repair failed: %d", rc);
@@ -576,6 +571,7 @@ static void mend_log(struct history *history, struct log_model *log)
     store_put(history->store, log->wal);
     log->wal = NULL;
     history->totals->repaired_logs++;
+    return true;
 }
 
 static void mend(struct history *history)
@@ -584,7 +580,12 @@ static void mend(struct history *history)
         return;
     for (unsigned i = 0; i < history->swarm.log_count; i++) {
         if (wounds[i].is_refusing)
-            mend_log(history, &history->logs[i]);
+            wounds[i].is_mended = mend_log(history, &history->logs[i]);
+    }
+    scrub_again(history);
+    for (unsigned i = 0; i < history->swarm.log_count; i++) {
+        if (wounds[i].is_mended)
+            scrub_judge_mended(history, &history->logs[i]);
     }
     store_close(history->store, 60000000);
     history->store = NULL;
@@ -596,6 +597,11 @@ void damage_judge(struct history *history)
         if (!history->swarm.disk.garbage)
             violation(history, NULL, "a healthy disk does not open");
         return;
+    }
+    if (random_percent(&history->random, 50)) {
+        scrub_broken(history);
+        for (unsigned i = 0; i < history->swarm.log_count; i++)
+            scrub_judge(history, &history->logs[i], &before[i], &wounds[i]);
     }
     for (unsigned i = 0; i < history->swarm.log_count; i++) {
         struct log_model *log = &history->logs[i];

@@ -523,6 +523,7 @@ static void begin(struct history *history, uint64_t seed)
     history->hash = 0;
     history->is_over = history->is_full = history->was_full = false;
     history->is_closing = history->is_appending = false;
+    history->is_scrubbing = false;
     history->pools->unit_count = history->pools->record_count = 0;
     history->pools->update_count = history->pools->id_count = 0;
     history->pools->stored_bytes = 0;

@@ -7,6 +7,7 @@
  *   check.c     holds the store against the oracle
  *   files.c     looks at what the files hold
  *   damage.c    breaks files, and judges what the store makes of them
+ *   scrub.c     looks for damage while the store is at work, and judges what was found
  *   spy.c       watches the disk for what only the disk can tell
  */
 #ifndef CRASH_HISTORY_H
@@ -38,6 +39,9 @@ struct totals {
     uint64_t cut_tails;         /* damage that cannot be told from a crash */
     uint64_t refused_undamaged; /* must stay 0; a violation ends the search before it counts */
     uint64_t packed;            /* segments */
+    uint64_t scrubs;            /* passes of the scrub */
+    uint64_t disturbed_scrubs;  /* of those, with other operations in the middle of them */
+    uint64_t scrub_places;      /* damaged places that it told of */
     uint64_t repeated;          /* histories run twice */
     uint64_t hash;              /* sum over histories, so that their order does not matter */
 };
@@ -113,6 +117,7 @@ struct history {
     bool was_full;     /* it had one since the store was opened */
     bool is_closing;   /* a log or the store is on its way out: -ESHUTDOWN is fine */
     bool is_appending; /* inside wal_append(), where no handler may run */
+    bool is_scrubbing; /* what runs is in the middle of a scrub */
 };
 
 /* ---- history.c ---- */

@@ -28,6 +28,10 @@ void op_get(struct history *history);
 void op_put(struct history *history);
 void op_reopen(struct history *history);
 
+/* ---- scrub.c ---- */
+
+void op_scrub(struct history *history);
+
 /* ---- append.c ---- */
 
 /* Whether an append, and one that its handler makes, find room in the oracle. */

@@ -57,8 +57,16 @@ static bool dies_before(void)
     return true;
 }
 
+/* The process looks at a name or at bytes: what it has seen so far may be old when it looks again. */
+static void meet_before_look(void)
+{
+    if (active->meet_in > 0 && --active->meet_in == 0)
+        active->meet(active->meet_context);
+}
+
 static int spy_open_dir(struct wal_io *io, int dir, const char *name)
 {
+    meet_before_look();
     if (active->is_killed)
         return -EIO;
     int handle = active->real->open_dir(io, dir, name);
@@ -73,12 +81,26 @@ static int spy_open_dir(struct wal_io *io, int dir, const char *name)
 
 static int spy_open_file(struct wal_io *io, int dir, const char *name, unsigned flags)
 {
+    meet_before_look();
     if (active->is_killed || ((flags & WAL_OPEN_CREATE) && dies_before()))
         return -EIO;
     int handle = active->real->open_file(io, dir, name, flags);
 
     set_handle(handle, dir >= 0 ? active->handle_log[(unsigned)dir % SPY_HANDLES] : 0);
     return handle;
+}
+
+static int64_t spy_read(struct wal_io *io, int handle, void *data, size_t size, uint64_t position)
+{
+    meet_before_look();
+    return active->real->read(io, handle, data, size, position);
+}
+
+static int spy_list(struct wal_io *io, int dir,
+                    int (*visit)(void *context, const char *name, bool is_dir), void *context)
+{
+    meet_before_look();
+    return active->real->list(io, dir, visit, context);
 }
 
 static int spy_make_dir(struct wal_io *io, int dir, const char *name)
@@ -164,6 +186,8 @@ void spy_init(struct spy *spy, struct sim_disk *disk)
     spy->ops = *spy->real;
     spy->ops.open_dir = spy_open_dir;
     spy->ops.open_file = spy_open_file;
+    spy->ops.read = spy_read;
+    spy->ops.list = spy_list;
     spy->ops.make_dir = spy_make_dir;
     spy->ops.rename = spy_rename;
     spy->ops.replace = spy_replace;
@@ -189,6 +213,7 @@ void spy_reset(struct spy *spy)
     spy->logs_dir = -1;
     spy->log_count = 0;
     spy->is_killed = false;
+    spy->meet_in = 0;
     memset(spy->handle_log, 0, sizeof(spy->handle_log));
 }
 

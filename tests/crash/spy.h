@@ -2,7 +2,7 @@
  * Stands between the log and the simulated disk. It watches what only the disk can tell: which log
  * a failed write belonged to, and whether that log was written to again. And it kills the process
  * in the middle of things: at some change of the disk the kernel takes away all handles, and
- * whatever the process still tries is refused.
+ * whatever the process still tries is refused. Somebody else may get a turn in the middle of things, too.
  */
 #ifndef CRASH_SPY_H
 #define CRASH_SPY_H
@@ -32,6 +32,9 @@ struct spy {
     unsigned log_count;
     uint32_t kill_in; /* so many changes of the disk are spared; 0: no kill is planned */
     bool is_killed;
+    uint32_t meet_in; /* meet() is called before so many more looks at the disk; 0: never */
+    void (*meet)(void *context);
+    void *meet_context;
 };
 
 /* Puts itself in front of the disk's backend. One spy at a time is active in a process. */

@@ -359,6 +359,7 @@ static const struct {
     {"list", op_list, 1, false},
     {"open_twice", op_open_twice, 1, false},
     {"positions", op_positions, 3, false},
+    {"scrub", op_scrub, 2, true},
 };
 _Static_assert(ARRAY_SIZE(operations) <= OPERATIONS_MAX, "one weight for each");
 

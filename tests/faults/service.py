@@ -17,7 +17,7 @@ sys.path.append(os.path.join(ROOT, "tests", "streams"))
 # pylint: disable=wrong-import-position # they lie beside it
 from contract import Contract, load  # noqa: E402
 from exchanges import Checker, Exchange, parse_headers  # noqa: E402
-from program import READY_S, SKIPPED, Failure, Process  # noqa: E402
+from program import READY_S, Failure, Process  # noqa: E402
 
 PATIENCE_S = 20  # whoever has got no answer by then is stuck
 

@@ -154,12 +154,35 @@ as_refused forker 403 "${fork[@]}" -H 'Stream-Forked-From: /v1/stream/orders' "$
 as all 404 "$url/v1/stream/fork-1"
 as forker 201 "${fork[@]}" -H 'Stream-Forked-From: /v1/stream/orders' "$url/v1/stream/fork-1"
 as forker 400 "${fork[@]}" -H 'Stream-Forked-From: orders' "$url/v1/stream/fork-2"
+# Where a fork comes from, whoever describes it, changes it, or makes it once more.
+make keeper append,admin,read 'fork-*'
+make maker admin 'fork-*'
+reloads tokens_read 2
+described=(-H 'Content-Type: application/json' -d '{}')
+for who in all keeper; do
+    source=
+    [ "$who" = keeper ] || source=orders
+    as "$who" 200 "$url/logs/fork-1"
+    expect_member forked_from "$source"
+    for method in PUT PATCH; do
+        as "$who" 200 -X "$method" "${described[@]}" "$url/logs/fork-1"
+        expect_member forked_from "$source"
+    done
+done
+as forker 200 "$url/logs/fork-1"
+expect_member forked_from orders
+as maker 200 -X PUT "${described[@]}" "$url/logs/fork-1"
+expect_member forked_from ''
+for path in /v1/stream/fork-1 /logs /logs/fork-1/stats /logs/fork-1/records /logs/fork-1/offsets; do
+    as keeper 200 "$url$path"
+    ! grep -qw orders "$work/body" "$work/headers" || die "$path tells of the source"
+done
 
 # ---- a new file ----
 
 make late read orders
 as_refused late 401 "$url/logs/orders"
-reloads tokens_read 2
+reloads tokens_read 3
 as late 200 "$url/logs/orders"
 
 # Streams of events go with their tokens; those of others stay.
@@ -185,7 +208,7 @@ until_followers 2
 grep -v '^late ' "$tokens" >"$work/fewer"
 cp "$tokens" "$work/before"
 cat "$work/fewer" >"$tokens"
-reloads tokens_read 3
+reloads tokens_read 4
 as_refused late 401 "$url/logs/orders"
 status=0
 wait "$late_pid" || status=$?
@@ -221,7 +244,7 @@ reloads tokens_not_read $((bad + 2))
 as reader 200 "$url/logs/orders"
 as_refused late 401 "$url/logs/orders"
 cp "$work/before" "$tokens"
-reloads tokens_read 4
+reloads tokens_read 5
 as late 200 "$url/logs/orders"
 
 # Nothing tells a token: neither what the program says nor what it answers.

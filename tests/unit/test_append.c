@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/request.h"
+#include "tests/support/call.h"
 #include "wal/base.h"
 
 #define FOREVER_US UINT64_C(10000000)
@@ -42,65 +42,18 @@ static void service_start(struct fixture *f, bool auto_create, uint32_t batch_by
 
 /* ---- one request ---- */
 
-struct call {
-    struct request request;
-    char target[128];
-    bool suspended, resumed;
-};
-
-static void suspend(struct request *request)
-{
-    struct call *call = container_of(request, struct call, request);
-    assert_false(call->suspended);
-    call->suspended = true;
-}
-
-static void resume(struct request *request)
-{
-    struct call *call = container_of(request, struct call, request);
-    assert_true(call->suspended && !call->resumed);
-    call->resumed = true;
-}
-
-/* Headers are lines, "Name: value", as in a request; they have to live as long as the call. */
 static enum begin begin(struct call *call, const char *target, size_t bytes,
                         const char *const *headers)
 {
-    static const struct request_transport transport = {suspend, suspend, suspend, resume};
-    static char length[32];
-    struct http_head head = {.method = "POST", .version = "HTTP/1.1", .target = target};
-    *call = (struct call){0};
-    snprintf(call->target, sizeof(call->target), "%s", target);
-    snprintf(length, sizeof(length), "%zu", bytes);
-    head.target_bytes = strlen(target);
-    head.headers[head.header_count++] = (struct http_header){"Host", "localhost", 4, 9};
-    head.headers[head.header_count++] =
-        (struct http_header){"Content-Length", length, 14, strlen(length)};
-    for (; headers && *headers; headers++) {
-        const char *value = strchr(*headers, ':') + 2;
-        head.headers[head.header_count++] =
-            (struct http_header){*headers, value, (size_t)(value - 2 - *headers), strlen(value)};
-    }
-    request_open(&call->request, service.api, &transport);
-    return request_begin(&call->request, &head, call->target);
+    return call_begin(call, service.api, "POST", target, headers, bytes);
 }
-
-#define HEADERS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static void post_bytes(struct call *call, const char *target, const char *const *headers,
                        const char *body, size_t bytes)
 {
     assert_int_equal(begin(call, target, bytes, headers), BEGIN_READ);
-    call->request.body = body;
-    call->request.body_bytes = bytes;
-    request_answer(&call->request);
-    /* Its log is opened or made first. */
-    while (call->request.go_on) {
-        while (!call->resumed)
-            assert_true(store_run(service.api->config.store, 0, 1000) >= 0);
-        call->suspended = call->resumed = false;
-        request_finish(&call->request);
-    }
+    call_answer(call, body, bytes);
+    call_open_log(call, service.api->config.store);
 }
 
 static void post(struct call *call, const char *target, const char *const *headers,
@@ -124,11 +77,6 @@ static void expect_answer(struct call *call, unsigned status, const char *text)
     if (!found)
         fail_msg("no %s in: %.*s", text, (int)response->body_bytes, response->body);
     request_close(&call->request);
-}
-
-static void expect_waiting(const struct call *call)
-{
-    assert_true(call->suspended && !call->resumed);
 }
 
 static void service_stop(void)
@@ -181,7 +129,7 @@ static void nothing_is_told_before_what_it_rests_on_is_durable(void **state)
     service_start(f, true, 0);
     put_all_in_flight();
     for (size_t i = 0; i < CALLS; i++)
-        expect_waiting(&calls[i]);
+        call_expect_waiting(&calls[i]);
     assert_int_equal(api_appends_waiting(service.api), CALLS);
     assert_true(fixture_until(f, all_are_decided, NULL));
 
@@ -317,7 +265,7 @@ static void a_durability_floor_refuses_unheard_appends(void **state)
     assert_int_equal(wal_append(f->wal, NULL, 0, &options, NULL, NULL), 0);
     struct call call;
     post(&call, LOG "?ack=none", NULL, "quick");
-    expect_waiting(&call);
+    call_expect_waiting(&call);
     assert_int_equal(wal_flush(f->wal, FIXTURE_PATIENCE_US), 0);
     expect_answer(&call, 409, "durability-floor");
     post(&call, LOG "?ack=none", NULL, "quick");

@@ -425,6 +425,77 @@ static void every_length_is_named_and_repaired(void **state)
     tell("lengths", cases);
 }
 
+static void repair_at_once(struct fixture *f)
+{
+    struct inspection found;
+    enum repair_plan plan;
+    unsigned headers;
+    inspect(f, &found);
+    assert_int_equal(found.verdict, INSPECT_DAMAGED);
+    inspection_done(&found);
+    fixture_open(f);
+    assert_int_equal(store_repair(f->store, FIXTURE_LOG, &plan, &headers), 0);
+    assert_int_equal(fixture_close(f), 0);
+    inspect(f, &found);
+    assert_int_equal(found.verdict, INSPECT_INTACT);
+    assert_int_equal(found.damage_count, found.known_count);
+    inspection_done(&found);
+}
+
+/* Each frame of the last segment as one of another life of the log, with nothing behind it: the repair
+ * blanks it, and then nothing stands where there had been something. */
+static void a_frame_that_follows_nothing_is_repaired_at_once(void **state)
+{
+    struct fixture *f = begin(state);
+    struct layout layout;
+    learn_layout(f, &layout);
+    const uint64_t s = layout.count - 1;
+    for (size_t i = 0; i < layout.frame_count; i++) {
+        _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
+        struct segment_header segment;
+        struct frame_header frame;
+        const uint64_t at = layout.frames[i].position;
+        if (layout.frames[i].segment_no != s)
+            continue;
+        make_log(f);
+        const char *path = fixture_segment(f, FIXTURE_LOG, s);
+        assert_int_equal(sim_peek(f->disk, path, SIM_DURABLE, 0, block, sizeof(block)),
+                         sizeof(block));
+        assert_int_equal(segment_header_decode(&segment, block), 0);
+        assert_int_equal(sim_peek(f->disk, path, SIM_DURABLE, at, block, sizeof(block)),
+                         sizeof(block));
+        assert_int_equal(frame_header_decode(&frame, segment.salt, at, block), 0);
+        frame.prev_crc ^= 1;
+        frame_header_encode(&frame, segment.salt, block);
+        assert_int_equal(sim_poke(f->disk, path, at, block, sizeof(block)), 0);
+        for (uint64_t next = at + WAL_BLOCK_BYTES; next < layout.bytes[s]; next += WAL_BLOCK_BYTES)
+            assert_int_equal(sim_zero_block(f->disk, path, next / WAL_BLOCK_BYTES), 0);
+        repair_at_once(f);
+    }
+}
+
+/* A file ends within a frame of which the header is there, and within a block; the header of the next
+ * one, which would say how long it was, is lost. */
+static void half_a_frame_before_a_lost_header_is_repaired_at_once(void **state)
+{
+    enum { BATCH = 8, LENGTH = 1000 };
+    struct fixture *f = begin(state);
+    for (uint64_t blocks = 2; blocks < f->config.log.segment_bytes / WAL_BLOCK_BYTES - 1;
+         blocks++) {
+        sim_reset(f->disk, 7);
+        fixture_begin(f);
+        for (uint64_t i = 0; i < 2 * RECORDS; i += BATCH)
+            commit_numbers(f->wal, i, BATCH, SIZE);
+        assert_int_equal(fixture_close(f), 0);
+        sim_settle(f->disk);
+        const char *path = fixture_segment(f, FIXTURE_LOG, 0);
+        assert_int_equal(sim_truncate(f->disk, path, blocks * WAL_BLOCK_BYTES + LENGTH), 0);
+        path = fixture_segment(f, FIXTURE_LOG, 1);
+        assert_int_equal(sim_zero_block(f->disk, path, 0), 0);
+        repair_at_once(f);
+    }
+}
+
 static void swap_blocks(struct fixture *f, const char *one, const char *other, uint64_t at)
 {
     uint8_t a[WAL_BLOCK_BYTES], b[WAL_BLOCK_BYTES];
@@ -683,6 +754,8 @@ int main(void)
         ON_SIM(every_block_of_zeros_is_named_and_repaired),
         ON_SIM(bytes_turned_everywhere_are_named_and_repaired),
         ON_SIM(every_length_is_named_and_repaired),
+        ON_SIM(a_frame_that_follows_nothing_is_repaired_at_once),
+        ON_SIM(half_a_frame_before_a_lost_header_is_repaired_at_once),
         ON_SIM(blocks_that_changed_places_are_named_and_repaired),
         ON_SIM(headers_are_made_again_without_loss),
         ON_SIM(a_last_frame_without_a_header_keeps_its_offsets),

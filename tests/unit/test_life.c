@@ -14,8 +14,8 @@
 
 #include <cmocka.h>
 
-#include "api/request.h"
 #include "tests/sim/sim_disk.h"
+#include "tests/support/call.h"
 #include "wal/base.h"
 
 #define PASSES_MAX 1000000
@@ -108,75 +108,20 @@ static void begin_world(uint64_t seed)
 
 /* ---- requests ---- */
 
-struct call {
-    struct request request;
-    char target[256], length[32];
-    bool suspended, resumed;
-    enum progress progress;
-};
-
-static void suspend(struct request *request)
-{
-    struct call *call = container_of(request, struct call, request);
-    assert_false(call->suspended);
-    call->suspended = true;
-}
-
-static void resume(struct request *request)
-{
-    struct call *call = container_of(request, struct call, request);
-    assert_true(call->suspended && !call->resumed);
-    call->resumed = true;
-}
-
-static struct http_header header_of(const char *line)
-{
-    const char *value = strchr(line, ':') + 2;
-    return (struct http_header){line, value, (size_t)(value - 2 - line), strlen(value)};
-}
-
-#define HEADERS(...) ((const char *const[]){__VA_ARGS__, NULL})
-
-/* Names of headers end with the colon here, which the gate must not see. */
-static char names[16][64];
-
 static void start(struct call *call, const char *method, const char *target,
                   const char *const *headers, const char *body, size_t bytes)
 {
-    static const struct request_transport transport = {suspend, suspend, suspend, resume};
-    struct http_head head = {.method = method, .version = "HTTP/1.1", .target = target};
-    *call = (struct call){0};
-    snprintf(call->target, sizeof(call->target), "%s", target);
-    snprintf(call->length, sizeof(call->length), "%zu", bytes);
-    head.target_bytes = strlen(target);
-    head.headers[head.header_count++] = (struct http_header){"Host", "localhost", 4, 9};
-    if (bytes > 0)
-        head.headers[head.header_count++] =
-            (struct http_header){"Content-Length", call->length, 14, strlen(call->length)};
-    for (size_t i = 0; headers && headers[i]; i++) {
-        struct http_header header = header_of(headers[i]);
-        snprintf(names[i], sizeof(names[i]), "%.*s", (int)header.name_bytes, header.name);
-        header.name = names[i];
-        head.headers[head.header_count++] = header;
-    }
-    request_open(&call->request, world.api, &transport);
-    enum begin begun = request_begin(&call->request, &head, call->target);
-    if (begun != BEGIN_READ) {
+    if (call_begin(call, world.api, method, target, headers, bytes) == BEGIN_READ)
+        call_answer(call, body, bytes);
+    else
         call->progress = PROGRESS_ANSWERED;
-        return;
-    }
-    call->request.body = body;
-    call->request.body_bytes = bytes;
-    call->progress = request_answer(&call->request);
 }
 
 /* The loop's part. False: it waits. */
 static bool step(struct call *call)
 {
-    while (call->progress == PROGRESS_WAITING && call->resumed) {
-        call->suspended = call->resumed = false;
-        call->progress = request_finish(&call->request);
-    }
+    while (call->progress == PROGRESS_WAITING && call->resumed)
+        call_go_on(call);
     return call->progress == PROGRESS_ANSWERED;
 }
 

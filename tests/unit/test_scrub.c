@@ -5,6 +5,7 @@
  */
 #include "tests/support/store_fixture.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +178,23 @@ static void behind_the_end_of_an_open_log_nothing_is_judged(void **state)
     assert_true(takes(f, last, WAL_BLOCK_BYTES + 200));
 }
 
+/* One that is damaged takes no appends, so that all of it is as it stands, whether it is open or not. */
+static void all_of_an_open_log_that_is_damaged_is_judged(void **state)
+{
+    struct fixture *f = begin(state);
+    make_log(f);
+    uint64_t last = stats_of(f->wal).segments - 1;
+    assert_int_equal(fixture_close(f), 0);
+    sim_settle(f->disk);
+    assert_int_equal(sim_zero_block(f->disk, fixture_segment(f, FIXTURE_LOG, last), 0), 0);
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    assert_int_equal(wal_status(f->wal), -EBADMSG);
+    assert_int_equal(store_scrub(f->store), 0);
+    assert_true(takes(f, last, 0));
+    assert_int_equal(fixture_close(f), 0);
+}
+
 /* Each place that is damaged is another reason to look for where the log goes on, and none to read all of
  * the rest again. */
 static void many_places_are_found_by_reading_twice(void **state)
@@ -227,6 +245,7 @@ int main(void)
         ON_SIM(what_is_on_its_way_is_no_damage),
         ON_DISKS(what_is_on_its_way_is_no_damage),
         ON_SIM(behind_the_end_of_an_open_log_nothing_is_judged),
+        ON_SIM(all_of_an_open_log_that_is_damaged_is_judged),
         ON_SIM(many_places_are_found_by_reading_twice),
         ON_DISKS(a_store_closes_in_the_middle_of_a_pass),
     };

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/request.h"
+#include "tests/support/call.h"
 #include "wal/base.h"
 
 #define STREAM "/v1/stream/" FIXTURE_LOG
@@ -18,7 +18,6 @@
 #define TEXT "Content-Type: text/plain"
 #define CLOSED "Stream-Closed: true"
 #define PRODUCER(epoch, seq) "Producer-Id: p", "Producer-Epoch: " epoch, "Producer-Seq: " seq
-#define HEADERS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 /* ---- the service, and one request ---- */
 
@@ -52,61 +51,12 @@ static void service_stop(struct fixture *f)
     api_free(api);
 }
 
-struct call {
-    struct request request;
-    char target[128];
-    char length[32];
-    bool suspended, resumed;
-};
-
-static void suspend(struct request *request)
+static void ask(struct call *call, const char *method, const char *target,
+                const char *const *headers, const char *body)
 {
-    struct call *call = container_of(request, struct call, request);
-    assert_false(call->suspended);
-    call->suspended = true;
-}
-
-static void resume(struct request *request)
-{
-    struct call *call = container_of(request, struct call, request);
-    assert_true(call->suspended && !call->resumed);
-    call->resumed = true;
-}
-
-/* Headers are lines, "Name: value"; they have to live as long as the call. */
-static void call_begin(struct call *call, const char *method, const char *target,
-                       const char *const *headers, const char *body)
-{
-    static const struct request_transport transport = {suspend, suspend, suspend, resume};
-    struct http_head head = {.method = method, .version = "HTTP/1.1", .target = target};
-    *call = (struct call){0};
-    snprintf(call->target, sizeof(call->target), "%s", target);
-    snprintf(call->length, sizeof(call->length), "%zu", strlen(body));
-    head.target_bytes = strlen(target);
-    head.headers[head.header_count++] = (struct http_header){"Host", "localhost", 4, 9};
-    head.headers[head.header_count++] =
-        (struct http_header){"Content-Length", call->length, 14, strlen(call->length)};
-    for (; headers && *headers; headers++) {
-        const char *value = strchr(*headers, ':') + 2;
-        head.headers[head.header_count++] =
-            (struct http_header){*headers, value, (size_t)(value - 2 - *headers), strlen(value)};
-    }
-    request_open(&call->request, api, &transport);
-    assert_int_equal(request_begin(&call->request, &head, call->target), BEGIN_READ);
-    call->request.body = body;
-    call->request.body_bytes = strlen(body);
-    request_answer(&call->request);
-    while (call->request.go_on) { /* its log is opened or made first */
-        while (!call->resumed)
-            assert_true(store_run(api->config.store, 0, 1000) >= 0);
-        call->suspended = call->resumed = false;
-        request_finish(&call->request);
-    }
-}
-
-static void expect_waiting(const struct call *call)
-{
-    assert_true(call->suspended && !call->resumed);
+    assert_int_equal(call_begin(call, api, method, target, headers, strlen(body)), BEGIN_READ);
+    call_answer(call, body, strlen(body));
+    call_open_log(call, api->config.store);
 }
 
 static const char *header_of(const struct call *call, const char *name)
@@ -138,7 +88,7 @@ static void expect_now(const char *method, const char *target, unsigned status, 
                        const char *closed)
 {
     struct call call;
-    call_begin(&call, method, target, NULL, "");
+    ask(&call, method, target, NULL, "");
     assert_false(call.suspended);
     assert_string_equal(header_of(&call, "Stream-Closed"), closed);
     expect_answer(&call, status, body);
@@ -169,17 +119,16 @@ static struct crowd crowd = {calls, CALLS};
 /* The last append of the stream, and all that can be said because of it. */
 static void put_close_in_flight(void)
 {
-    call_begin(&calls[LAST], "POST", STREAM, HEADERS(BYTES, CLOSED, PRODUCER("0", "0")), "last");
-    call_begin(&calls[AFTER], "POST", STREAM, HEADERS(BYTES), "more");
-    call_begin(&calls[CLOSE], "POST", STREAM, HEADERS(CLOSED), "");
-    call_begin(&calls[DUPLICATE], "POST", STREAM, HEADERS(BYTES, CLOSED, PRODUCER("0", "0")),
-               "last");
-    call_begin(&calls[GAP], "POST", STREAM, HEADERS(BYTES, PRODUCER("0", "7")), "x");
-    call_begin(&calls[STANDS], "PUT", STREAM, HEADERS(CLOSED), "");
-    call_begin(&calls[DIFFERS], "PUT", STREAM, NULL, "");
-    call_begin(&calls[OTHER_DOOR], "POST", LOG, NULL, "more");
+    ask(&calls[LAST], "POST", STREAM, HEADERS(BYTES, CLOSED, PRODUCER("0", "0")), "last");
+    ask(&calls[AFTER], "POST", STREAM, HEADERS(BYTES), "more");
+    ask(&calls[CLOSE], "POST", STREAM, HEADERS(CLOSED), "");
+    ask(&calls[DUPLICATE], "POST", STREAM, HEADERS(BYTES, CLOSED, PRODUCER("0", "0")), "last");
+    ask(&calls[GAP], "POST", STREAM, HEADERS(BYTES, PRODUCER("0", "7")), "x");
+    ask(&calls[STANDS], "PUT", STREAM, HEADERS(CLOSED), "");
+    ask(&calls[DIFFERS], "PUT", STREAM, NULL, "");
+    ask(&calls[OTHER_DOOR], "POST", LOG, NULL, "more");
     for (size_t i = 0; i < CALLS; i++)
-        expect_waiting(&calls[i]);
+        call_expect_waiting(&calls[i]);
 }
 
 /* Nobody hears of the close before it is durable: not who it refuses, nor who reads. */
@@ -220,7 +169,7 @@ static void what_rests_on_a_refused_close_is_refused(void **state)
     memset(large, 'x', sizeof(large) - 1);
     struct call first;
     sim_options_of(f->disk)->capacity_blocks = sim_used_blocks(f->disk);
-    call_begin(&first, "POST", STREAM, HEADERS(BYTES), large);
+    ask(&first, "POST", STREAM, HEADERS(BYTES), large);
     put_close_in_flight();
     assert_true(fixture_until(f, all_are_decided, &crowd));
     expect_answer(&first, 507, "no-space");
@@ -229,7 +178,7 @@ static void what_rests_on_a_refused_close_is_refused(void **state)
 
     sim_options_of(f->disk)->capacity_blocks = 0;
     expect_now("GET", STREAM, 200, "", "");
-    call_begin(&first, "POST", STREAM, HEADERS(BYTES, PRODUCER("0", "0")), "not the last");
+    ask(&first, "POST", STREAM, HEADERS(BYTES, PRODUCER("0", "0")), "not the last");
     assert_int_equal(wal_flush(f->wal, FIXTURE_PATIENCE_US), 0);
     assert_string_equal(header_of(&first, "Stream-Closed"), "");
     expect_answer(&first, 200, "");
@@ -258,9 +207,9 @@ static void a_sequence_in_flight_is_passed_when_it_is_durable(void **state)
     struct fixture *f = fixture_start(state);
     struct call first, second;
     service_start(f);
-    call_begin(&first, "POST", STREAM, HEADERS(BYTES, "Stream-Seq: b"), "one");
-    call_begin(&second, "POST", STREAM, HEADERS(BYTES, "Stream-Seq: a"), "two");
-    expect_waiting(&second);
+    ask(&first, "POST", STREAM, HEADERS(BYTES, "Stream-Seq: b"), "one");
+    ask(&second, "POST", STREAM, HEADERS(BYTES, "Stream-Seq: a"), "two");
+    call_expect_waiting(&second);
     assert_int_equal(wal_flush(f->wal, FIXTURE_PATIENCE_US), 0);
     expect_answer(&first, 204, "");
     expect_answer(&second, 409, "stream-seq");
@@ -278,13 +227,13 @@ static void a_stream_is_there_when_its_content_is_durable(void **state)
     struct call made[2];
     struct crowd both = {made, 2};
     service_start(f);
-    call_begin(&made[0], "PUT", NEW, HEADERS(TEXT), "content");
-    expect_waiting(&made[0]);
+    ask(&made[0], "PUT", NEW, HEADERS(TEXT), "content");
+    call_expect_waiting(&made[0]);
     expect_now("GET", NEW, 404, "log-not-found", "");
     expect_now("HEAD", NEW, 404, "", "");
     expect_now("GET", "/logs/new", 404, "log-not-found", "");
-    call_begin(&made[1], "PUT", NEW, HEADERS(TEXT), "other");
-    expect_waiting(&made[1]);
+    ask(&made[1], "PUT", NEW, HEADERS(TEXT), "other");
+    call_expect_waiting(&made[1]);
     assert_true(fixture_until(f, all_are_decided, &both));
     expect_answer(&made[0], 201, "");
     expect_answer(&made[1], 200, "");
@@ -300,7 +249,7 @@ static void a_stream_without_the_content_it_was_made_with_is_none(void **state)
     struct call made;
     struct crowd alone = {&made, 1};
     service_start(f);
-    call_begin(&made, "PUT", NEW, HEADERS(TEXT), "content");
+    ask(&made, "PUT", NEW, HEADERS(TEXT), "content");
     sim_arm(f->disk, &fault);
     assert_true(fixture_until(f, all_are_decided, &alone));
     expect_answer(&made, 500, "\"outcome\":\"unknown\"");
@@ -309,9 +258,9 @@ static void a_stream_without_the_content_it_was_made_with_is_none(void **state)
     fixture_crash(f);
     fixture_open(f);
     service_start(f);
-    call_begin(&made, "GET", NEW, NULL, "");
+    ask(&made, "GET", NEW, NULL, "");
     expect_answer(&made, 404, "log-not-found");
-    call_begin(&made, "POST", NEW, HEADERS(TEXT), "more");
+    ask(&made, "POST", NEW, HEADERS(TEXT), "more");
     assert_true(made.request.response.status >= 400); /* nothing is appended to what is none */
     request_close(&made.request);
     service_stop(f);
