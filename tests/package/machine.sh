@@ -95,6 +95,17 @@ waits_for_ready()
     await 1 is ActiveState activating && systemctl start wald.service && curl -fs "$url/readyz"
 }
 
+# stops_late: a stop that takes longer than the unit has it, since a request is under way, is let do so.
+stops_late()
+{
+    (printf 'the beginning' && sleep 3) | curl -sT - -X POST "$url/logs/late" &
+    sleep 0.5
+    began=$(date +%s)
+    systemctl stop wald.service
+    wait "$!" || true
+    is Result success && [ $(($(date +%s) - began)) -ge 2 ]
+}
+
 # comes_back SECONDS SIGNAL: as another process, by itself.
 comes_back()
 {

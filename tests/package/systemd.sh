@@ -112,7 +112,11 @@ on 'drop_in ProtectSystem=no "SystemCallFilter=~io_uring_setup landlock_create_r
 on 'systemctl restart wald'
 not_so able
 not_so confined
-on 'drop_in; systemctl restart wald; able'
+on 'drop_in; install -d -o wald -g wald -m 0700 /srv/logs; cp /etc/wald/wald.conf /root/
+    sed -i "s|^data = .*|data = /srv/logs|" /etc/wald/wald.conf'
+not_so 'systemctl restart wald'
+on 'drop_in ReadWritePaths=/srv/logs; systemctl restart wald; curl -fs -d x $url/logs/there; [ -d /srv/logs/logs/there ]'
+on 'cp /root/wald.conf /etc/wald/; drop_in; systemctl restart wald; able'
 echo "ok: $(docker exec machine cat /root/alone)"
 
 # ---- started when it is ready, and started again ----
@@ -135,12 +139,15 @@ on 'is WatchdogUSec 30s; drop_in WatchdogSec=1s; systemctl restart wald'
 writing stopped 'comes_back 20 STOP; journalctl -q -u wald | grep "Watchdog timeout"'
 on 'drop_in WatchdogSec=0; systemctl restart wald'
 not_so 'comes_back 3 STOP'
-on 'systemctl kill -s CONT wald; drop_in; systemctl restart wald; curl -fs $url/readyz'
+on 'systemctl kill -s CONT wald; drop_in TimeoutStopSec=1s; systemctl restart wald; stops_late'
+on 'systemctl start wald; drop_in TimeoutStopSec=1s Type=simple NotifyAccess=none WatchdogSec=0'
+not_so stops_late
+on 'drop_in; systemctl start wald; curl -fs $url/readyz'
 echo 'ok: restarted, killed, and stopped by nobody but the watchdog'
 
 # ---- tokens, which the service may read and not write ----
 
-on 'cp /etc/wald/wald.conf /root/; echo "tokens = /etc/wald/tokens" >>/etc/wald/wald.conf'
+on 'echo "tokens = /etc/wald/tokens" >>/etc/wald/wald.conf'
 on 'wald token --tokens /etc/wald/tokens gone append "*" >/root/gone
     chgrp wald /etc/wald/tokens && chmod 0640 /etc/wald/tokens
     wald token --tokens /etc/wald/tokens stays append "*" >/root/stays
@@ -214,13 +221,23 @@ not_so running
 on "apt-get -q -y install /packages/${deb##*/}; await 10 is ActiveState active"
 on '[ "$(curl -fs $url/logs/orders/records/0)" = kept ]; is_kept upgraded'
 on 'systemctl stop wald wald.socket; wald verify /var/lib/wald; systemctl start wald.socket wald'
+on 'cp /usr/bin/wald /usr/local/bin/; cp /lib/systemd/system/wald.service /root/'
 on 'rm /etc/wald/tokens; apt-get -q -y purge wald'
 it_is '! -e /var/lib/wald -a ! -e /etc/wald'
 on 'id wald'
 on '! systemctl list-units --all --plain --no-legend "wald*" | grep .'
 on '! find /etc /lib /run /usr /var -xdev -name "*wald*" -not -path "/var/cache/*" \
-    -not -path "/var/log/*" | grep .'
+    -not -path "/var/log/*" -not -path "/usr/local/*" | grep .'
 on 'systemctl --failed --plain --no-legend | diff - /root/failed'
 echo 'ok: upgraded, removed and purged'
+
+# ---- without the package ----
+
+on 'userdel wald; install -D -m 0644 /root/wald.conf /etc/wald/wald.conf
+    sed "s|/usr/bin/wald|/usr/local/bin/wald|; s/^User=.*/DynamicUser=yes/; /^Group=/d" /root/wald.service \
+        >/etc/systemd/system/wald.service; systemctl daemon-reload; systemctl enable --now wald'
+on 'able; curl -fs --data-binary anew $url/logs/orders; systemctl restart wald'
+on '[ "$(curl -fs $url/logs/orders/records/0)" = anew ]; [ "$(stat -c %a /var/lib/private/wald)" = 700 ]'
+echo 'ok: by hand, for a user of the moment'
 failed=no
 echo passed
