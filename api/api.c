@@ -156,6 +156,7 @@ int api_new(struct api **ret_api, const struct api_config *config)
         return rc;
     }
     life_init(api);
+    space_begin(api);
     api->auth = config->auth;
     api->begun_us = api_now_us();
     api->started_us = process_started_us();

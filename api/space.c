@@ -59,8 +59,16 @@ static void look(struct api *api, uint64_t now_us)
     if (!space->is_known)
         return;
     space->floor_bytes = space_floor_of(&api->config.space_floor, size_bytes);
+    store_keep_free(api->config.store, space->floor_bytes);
     store_spare_space(api->config.store, !is_enough(space, space->floor_bytes));
     tell(api);
+}
+
+void space_begin(struct api *api)
+{
+    uint64_t free_bytes, size_bytes;
+    if (store_space(api->config.store, &free_bytes, &size_bytes) == 0)
+        store_keep_free(api->config.store, space_floor_of(&api->config.space_floor, size_bytes));
 }
 
 bool space_admits(struct api *api, uint64_t bytes)

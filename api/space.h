@@ -47,6 +47,9 @@ struct space {
     bool is_below, is_known;
 };
 
+/* The store's own work knows of the floor before the first look. */
+void space_begin(struct api *api);
+
 /* Whether so many bytes more may be written: no if less than the floor is free, by what is known. */
 bool space_admits(struct api *api, uint64_t bytes);
 

@@ -176,14 +176,33 @@ static int fail_file(const char *path)
     return EXIT_IO;
 }
 
+/* The name stays, too, if the power goes: unless the folder may be written to and not be opened, or its
+ * file system knows no such thing. */
+static bool sync_folder(const char *path)
+{
+    CLEANUP(buffer_done) struct buffer folder = {0};
+    const char *slash = strrchr(path, '/');
+    buffer_format(&folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    errno = ENOMEM;
+    int fd = folder.failed ? -1 : open(folder.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES;
+    bool fine = fsync(fd) == 0 || errno == EINVAL;
+    const int error = errno;
+    close(fd);
+    errno = error;
+    return fine;
+}
+
 /* It appears under its name when it is whole and on the disk. */
 static int finish_file(FILE *out, const char *partial, const char *path)
 {
     bool fine = fflush(out) == 0 && !ferror(out) && fsync(fileno(out)) == 0;
     if (!fine)
         return fail_file(path);
-    if (renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) == 0 ||
-        (errno == EINVAL && rename(partial, path) == 0))
+    if ((renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) == 0 ||
+         (errno == EINVAL && rename(partial, path) == 0)) &&
+        sync_folder(path))
         return 0;
     return fail_file(path);
 }

@@ -377,6 +377,7 @@ struct store {
     bool owns_io;
     int dir, logs_dir, tmp_dir, trash_dir, lock_handle;
     _Atomic bool spares_space;  /* see store_spare_space() */
+    _Atomic uint64_t kept_free; /* see store_keep_free() */
     struct buffer_pool pool;    /* of batches: has the ceiling memory_bytes_max */
     struct buffer_pool scratch; /* of readers, recovery and new segments */
     struct read_handles read_handles;

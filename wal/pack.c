@@ -20,7 +20,8 @@
 
 /* Less than an eighth of a file is not worth reading and writing it for. */
 #define GAIN_PART 8
-/* So much has to be free on the disk, in files like the old one. */
+/* So much has to be free on the disk beside what is to stay free, in files like the old one: one is
+ * for the new file, the other for what is appended meanwhile. */
 #define ROOM_FILES 2
 /* Longest sleep of the worker before it looks whether the log is wanted closed. */
 #define NAP_US 20000
@@ -133,12 +134,33 @@ static void give_back_unwanted(struct store *store)
     }
 }
 
-/* Keeps the worker to its rate: what one log took too much of, the next waits for. */
+/* The last room on a disk is for appends, which would be refused while the new file takes it. */
+static bool has_room(struct pack *pack, unsigned files)
+{
+    struct store *store = pack->wal->store;
+    const uint64_t kept = atomic_load_explicit(&store->kept_free, memory_order_relaxed);
+    uint64_t free_bytes, all_bytes;
+    return store_space(store, &free_bytes, &all_bytes) < 0 ||
+           (free_bytes >= kept && free_bytes - kept >= files * pack->from_bytes);
+}
+
+/* Whether others took so much of it that they will want what the new file takes. */
+static bool is_in_the_way(struct pack *pack)
+{
+    const struct store *store = pack->wal->store;
+    return atomic_load_explicit(&store->kept_free, memory_order_relaxed) > 0 &&
+           !has_room(pack, ROOM_FILES - 1);
+}
+
+/* Keeps the worker to its rate: what one log took too much of, the next waits for. Errors: -ENOSPC;
+ * -ECANCELED. */
 static int pace(void *context, uint64_t bytes)
 {
     struct pack *pack = context;
     struct store *store = pack->wal->store;
     const uint64_t rate = store->worker_count > 0 ? store->config.pack_bytes_per_s : 0;
+    if (is_in_the_way(pack))
+        return -ENOSPC;
     if (rate == 0) {
         give_back_unwanted(store);
         return is_unwanted(pack) ? -ECANCELED : 0;
@@ -157,15 +179,6 @@ static int pace(void *context, uint64_t bytes)
     }
 }
 
-/* The last room on a disk is for appends, which would be refused while the new file takes it. */
-static bool has_room(struct pack *pack, int dir)
-{
-    struct wal_io *io = pack->wal->store->io;
-    uint64_t free_bytes, all_bytes;
-    return io->ops->free_bytes(io, dir, &free_bytes, &all_bytes) < 0 ||
-           free_bytes >= ROOM_FILES * pack->from_bytes;
-}
-
 static int write_packed(struct pack *pack, int dir)
 {
     struct wal_io *io = pack->wal->store->io;
@@ -176,7 +189,7 @@ static int write_packed(struct pack *pack, int dir)
     int rc = io->ops->remove_file(io, dir, PACKED_SEGMENT_NAME);
     if (rc < 0 && rc != -ENOENT)
         return rc;
-    if (!has_room(pack, dir))
+    if (!has_room(pack, ROOM_FILES))
         return -ENOSPC;
     pack->file.dir = dir;
     pack->file.from_name = name;

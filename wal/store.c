@@ -570,6 +570,11 @@ void store_spare_space(struct store *store, bool spare)
     atomic_store_explicit(&store->spares_space, spare, memory_order_relaxed);
 }
 
+void store_keep_free(struct store *store, uint64_t bytes)
+{
+    atomic_store_explicit(&store->kept_free, bytes, memory_order_relaxed);
+}
+
 uint64_t store_pending_bytes(const struct store *store)
 {
     return atomic_load_explicit(&store->pool.used_bytes, memory_order_relaxed);

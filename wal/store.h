@@ -276,6 +276,10 @@ int store_space(struct store *store, uint64_t *ret_free_bytes, uint64_t *ret_siz
  * what is reserved ahead would take the rest of it. Any thread. */
 void store_spare_space(struct store *store, bool spare);
 
+/* How much is to stay free on the disk, 0 at first: what is written beside the logs for a while, by
+ * packing, leaves that alone, and some more for what is appended meanwhile. Any thread. */
+void store_keep_free(struct store *store, uint64_t bytes);
+
 /* Memory of appends that wait for the disk or are on their way to it: at least what they will take. */
 uint64_t store_pending_bytes(const struct store *store);
 

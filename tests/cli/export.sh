@@ -26,12 +26,6 @@ for i in 1 2; do
     wald append log "$work/large.$i" "$work/small.$i" >/dev/null
 done
 
-# all LOG: every record with its length.
-all()
-{
-    wald read "$1" -s length
-}
-
 all log >"$work/wanted"
 wald export log "$work/export"
 [ ! -e "$work/export.partial" ] || die 'the partial file is still there'

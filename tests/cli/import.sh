@@ -6,30 +6,6 @@
 . "${0%/*}/lib.sh" "$@"
 serve --queue-bytes 32KiB
 
-# all LOG: every record with its length.
-all()
-{
-    wald read "$1" -s length
-}
-
-# end_of LOG: where it ends, 0 without one.
-end_of()
-{
-    local there
-    there=$("$wald" ls -l "$1" 2>/dev/null | awk '{ print $3 }') || there=''
-    echo "${there:-0}"
-}
-
-# end_reaches LOG OFFSET PID: or the process ends.
-end_reaches()
-{
-    for _ in $(seq 600); do
-        kill -0 "$3" 2>/dev/null || break
-        [ "$(end_of "$1")" -lt "$2" ] || break
-        sleep 0.01
-    done
-}
-
 # Another one appends during an import, which has sent its first 16384 records by then and waits for
 # more. Every record behind would be at a wrong offset, so there is none, and why is said.
 seq 20000 | wald append counted --lines --quiet >/dev/null

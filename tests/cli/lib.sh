@@ -82,6 +82,41 @@ same()
     cmp "$1" "$2" || die "$3"
 }
 
+# all LOG: every record with its length.
+all()
+{
+    wald read "$1" -s length
+}
+
+# end_of LOG: where it ends, 0 without one.
+end_of()
+{
+    local there
+    there=$("$wald" ls -l "$1" 2>/dev/null | awk '{ print $3 }') || there=''
+    echo "${there:-0}"
+}
+
+# end_reaches LOG OFFSET PID: or the process ends.
+end_reaches()
+{
+    for _ in $(seq 600); do
+        kill -0 "$3" 2>/dev/null || break
+        [ "$(end_of "$1")" -lt "$2" ] || break
+        sleep 0.01
+    done
+}
+
+# export_begins FILE PID: it has had an answer, and goes on from now on if the service goes away; or it
+# has ended.
+export_begins()
+{
+    for _ in $(seq 5000); do
+        kill -0 "$2" 2>/dev/null || break
+        [ ! -s "$1.partial" ] || break
+        sleep 0.001
+    done
+}
+
 # lines_reach FILE COUNT: until there are so many lines in it.
 lines_reach()
 {

@@ -124,6 +124,35 @@ for _ in $(seq 100); do
 done
 grep -q 'event=space_above_floor' "$work/log" || die 'nobody was told that there is space'
 stop
+
+# Packing leaves alone what is to stay free, and as much again as it takes: a full file of 4 MiB.
+small=(--space-floor 20% --segment-bytes 4MiB)
+start "${small[@]}" --pack off
+expect 200 "$url/stats"
+floor=$(jq .floor_bytes "$work/body")
+for _ in $(seq 1100); do
+    printf 'url = "%s/logs/small"\ndata = "small"\noutput = /dev/null\nnext\n' "$url"
+done >"$work/filler"
+curl -s --max-time 60 -K "$work/filler" || true
+stop
+
+# packs FREE CONDITION: with so much above the floor that is what becomes of it.
+packs()
+{
+    free_up_to $((floor + $1))
+    start "${small[@]}" --pack on
+    expect 200 "$url/logs/small"
+    [ "$(jq .segments "$work/body")" -ge 2 ] || die "no full file: $(cat "$work/body")"
+    for _ in $(seq 200); do
+        expect 200 "$url/stats"
+        [ "$(jq '.packed_segments + .pack_failures' "$work/body")" = 0 ] || break
+        sleep 0.05
+    done
+    jq -e "$2" "$work/body" >/dev/null || die "not $2: $(cat "$work/body")"
+    stop
+}
+packs 6000000 '.packed_segments == 0'
+packs 12000000 '.packed_segments == 1'
 umount "$work/disk"
 trap cleanup EXIT
 passed

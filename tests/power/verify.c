@@ -416,6 +416,19 @@ static int check_name(void *context, const char *name)
     return 0;
 }
 
+/* No place of any log is damaged, whatever else was read of it: headers, state, and what is trimmed. */
+static void check_damage(struct store *store)
+{
+    struct store_damage damage;
+    int rc = store_scrub(store);
+    if (rc < 0)
+        violation(0, 0, "store_scrub: %s", strerror(-rc));
+    while (store_take_damage(store, &damage))
+        violation(log_number(damage.log), damage.offset, "segment %llu at %llu: %s",
+                  (unsigned long long)damage.segment_no, (unsigned long long)damage.position,
+                  damage.what);
+}
+
 static uint64_t now_us(void)
 {
     struct timespec time;
@@ -452,6 +465,7 @@ int verify(const struct options *options)
         violation(0, 0, "the logs cannot be listed: %s", strerror(-rc));
     for (uint32_t log = 0; log < verifier.journal.log_count; log++)
         check_log(&verifier, log);
+    check_damage(verifier.store);
     tell(LINE_VERIFIED, 0, verifier.verified);
     if (options->leave_open)
         _exit(violations ? EXIT_VIOLATION : 0);

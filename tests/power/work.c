@@ -494,6 +494,18 @@ static void crew_start(struct crew *crew, struct workload *load)
     must(pthread_create(&crew->threads[3], NULL, run_chains, crew->chains) == 0);
 }
 
+/* The scrub of the store has looked at all of this while it came to be. */
+static bool has_damage(struct store *store)
+{
+    struct store_damage damage;
+    if (!store_take_damage(store, &damage))
+        return false;
+    (void)fprintf(stderr, "power_writer: %s, segment %llu at %llu: %s\n", damage.log,
+                  (unsigned long long)damage.segment_no, (unsigned long long)damage.position,
+                  damage.what);
+    return true;
+}
+
 /* Ends as a service does: no new appends, then an answer for every one that was taken. */
 static int wind_up(struct workload *load, struct crew *crew)
 {
@@ -503,6 +515,8 @@ static int wind_up(struct workload *load, struct crew *crew)
         pthread_join(crew->threads[i], NULL);
     for (uint32_t i = 0; i < BASE_LOGS; i++)
         store_put(load->store, load->logs[i].wal);
+    if (has_damage(load->store))
+        return EXIT_BROKEN;
     int rc = store_close(load->store, WAIT_US);
     uint64_t unanswered = atomic_load(&load->unanswered);
     if (rc < 0 || unanswered > 0) {

@@ -51,6 +51,8 @@ void power_store_config(struct store_config *config, const struct options *optio
     config->log.mark_idle_us = marks_us[power_random(&chance, ARRAY_SIZE(marks_us))];
     if (power_random(&chance, 4) == 0)
         config->write_handles_max = 3; /* fewer than the logs: files are closed and opened again */
+    config->scrub_bytes_per_s = power_random(&chance, 4) != 0 ? 32u << 20 : 0;
+    config->scrub_interval_us = 10000;
 }
 
 static int defect_set(const char *name)

@@ -634,6 +634,79 @@ static void a_disk_that_is_nearly_full_is_left_alone(void **state)
     expect_numbers(f, f->wal, 0, count, 3000);
 }
 
+/* A log with full segments, in a store that has just been opened and is to leave so many blocks free,
+ * of so many. */
+static void open_with_room(struct fixture *f, uint64_t free_blocks, uint64_t kept_blocks)
+{
+    sim_settle(f->disk);
+    sim_options_of(f->disk)->capacity_blocks = sim_used_blocks(f->disk) + free_blocks;
+    f->config.pack = true;
+    fixture_open(f);
+    store_keep_free(f->store, kept_blocks * WAL_BLOCK_BYTES);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    fixture_settle(f);
+}
+
+/* The new file does not reach into what is to stay free, or appends would be refused for its sake. */
+static void what_is_to_stay_free_stays_free(void **state)
+{
+    enum { SEGMENT_BLOCKS = 17, COUNT = 30, KEPT = 100, SOME = 4 };
+    struct fixture *f = begin(state, 64 << 10);
+    for (uint64_t i = 0; i < COUNT; i++)
+        commit_number(f->wal, i, 3000);
+    assert_int_equal(fixture_close(f), 0);
+    open_with_room(f, KEPT + 2 * SEGMENT_BLOCKS - SOME, KEPT);
+    assert_int_equal(totals_of(f).packs, 0);
+    assert_int_equal(fixture_close(f), 0);
+    open_with_room(f, 2 * SEGMENT_BLOCKS - SOME, UINT64_MAX / WAL_BLOCK_BYTES);
+    assert_int_equal(totals_of(f).packs, 0);
+    assert_int_equal(fixture_close(f), 0);
+    open_with_room(f, KEPT + 2 * SEGMENT_BLOCKS + SOME, KEPT);
+    assert_true(totals_of(f).packs > 1);
+    expect_numbers(f, f->wal, 0, COUNT, 3000);
+}
+
+/* What is free, as the disk tells it, after so many questions. */
+static struct {
+    const struct wal_io_ops *real;
+    struct wal_io_ops ops;
+    unsigned spared;
+} filling;
+
+static int fill(struct wal_io *io, int dir, uint64_t *ret_free, uint64_t *ret_total)
+{
+    int rc = filling.real->free_bytes(io, dir, ret_free, ret_total);
+    if (filling.spared == 0)
+        *ret_free = 0;
+    else
+        filling.spared--;
+    return rc;
+}
+
+/* Others take what is free while the new file is being written: it goes, so that they find more. */
+static void a_disk_that_fills_up_meanwhile_gets_the_new_file_back(void **state)
+{
+    struct fixture *f = begin(state, 64 << 10);
+    struct wal_io *io = f->config.custom_io;
+    for (uint64_t i = 0; i < 40; i++)
+        commit_number(f->wal, i, 3000);
+    assert_int_equal(fixture_close(f), 0);
+    filling.real = io->ops;
+    filling.ops = *io->ops;
+    filling.ops.free_bytes = fill;
+    io->ops = &filling.ops;
+    for (unsigned spared = 1; spared < 6; spared++) {
+        filling.spared = spared;
+        open_with_room(f, 1000, 1);
+        assert_int_equal(filling.spared, 0);
+        assert_int_equal(totals_of(f).packs, 0);
+        assert_false(file_exists(f, "pack.tmp"));
+        expect_numbers(f, f->wal, 0, 40, 3000);
+        assert_int_equal(fixture_close(f), 0);
+    }
+    io->ops = filling.real;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -653,6 +726,8 @@ int main(void)
         ON_SIM(a_segment_with_hurt_padding_is_left_as_it_is),
         ON_SIM(a_segment_that_would_grow_is_no_failure),
         ON_SIM(a_disk_that_is_nearly_full_is_left_alone),
+        ON_SIM(what_is_to_stay_free_stays_free),
+        ON_SIM(a_disk_that_fills_up_meanwhile_gets_the_new_file_back),
         ON_SIM(no_fault_of_packing_reaches_the_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
