@@ -2,7 +2,7 @@
  * Sealed segments that are rewritten densely: what is read of them stays as it was, to the last byte
  * and nanosecond, for readers that come after it, before it and in the middle; and whatever else
  * happens to the log meanwhile happens all the same. What crashes do to it the histories of
- * tests/crash look for.
+ * tests/crash look for. Most of it is done twice, the second time with compression.
  */
 #include "tests/support/store_fixture.h"
 
@@ -13,11 +13,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/support/splitmix64.h"
 #include "wal/base.h"
+#include "wal/crc32c.h"
 #include "wal/format.h"
 #include "wal/repair.h"
 
 enum { RECORDS_MAX = 2000 };
+
+static bool compressing;
+
+/* From the next opening on. */
+static void packs(struct fixture *f)
+{
+    f->config.pack = true;
+    f->config.pack_compression = compressing ? STORE_COMPRESSION_ZSTD : STORE_COMPRESSION_NONE;
+}
+
+/* Compression saves blocks or nothing, so what is to be compressed has to be some. */
+static size_t record_bytes(void)
+{
+    return compressing ? 3000 : 100;
+}
 
 /* One record as it was read. */
 struct told {
@@ -135,6 +152,51 @@ static bool file_exists(struct fixture *f, const char *name)
     return f->disk ? sim_exists(f->disk, path, SIM_CACHED) : access(path, F_OK) == 0;
 }
 
+static uint8_t *segment_copy(struct fixture *f, uint64_t number, size_t *ret_bytes)
+{
+    const char *path = fixture_segment(f, FIXTURE_LOG, number);
+    uint8_t *bytes;
+    if (f->disk) {
+        assert_int_equal(sim_copy_file(f->disk, path, SIM_CACHED, &bytes, ret_bytes), 0);
+        return bytes;
+    }
+    *ret_bytes = segment_file_bytes(f, number);
+    int handle = open(path, O_RDONLY);
+    bytes = malloc(*ret_bytes);
+    assert_true(handle >= 0 && bytes);
+    assert_int_equal(read(handle, bytes, *ret_bytes), *ret_bytes);
+    close(handle);
+    return bytes;
+}
+
+struct census {
+    unsigned kind, plain, compressed; /* of the segment; frames behind the STATE frame */
+    struct frame_header last;         /* of those that are compressed */
+    struct segment_header header;
+};
+
+static struct census census_of(struct fixture *f, uint64_t number)
+{
+    struct census census = {0};
+    struct frame_header frame;
+    size_t bytes;
+    uint8_t *data = segment_copy(f, number, &bytes);
+    assert_int_equal(segment_header_decode(&census.header, data), 0);
+    census.kind = census.header.kind;
+    for (uint64_t at = WAL_BLOCK_BYTES;
+         at < bytes && frame_header_decode(&frame, census.header.salt, at, data + at) == 0;
+         at += frame_bytes(frame.body_bytes)) {
+        if (frame.flags & FRAME_COMPRESSED) {
+            census.compressed++;
+            census.last = frame;
+        } else if (!(frame.flags & FRAME_STATE)) {
+            census.plain++;
+        }
+    }
+    free(data);
+    return census;
+}
+
 /* ---- What is read stays as it was ------------------------------------------------------------ */
 
 static void packing_changes_nothing_that_is_read(void **state)
@@ -147,20 +209,23 @@ static void packing_changes_nothing_that_is_read(void **state)
     const uint64_t bytes = stats_of(f->wal).bytes_on_disk;
     assert_true(stats_of(f->wal).segments > 2);
 
-    f->config.pack = true;
+    packs(f);
     fixture_reopen(f);
     await_packing(f);
     assert_int_equal(totals_of(f).pack_failures, 0);
     assert_int_equal(totals_of(f).packs, stats_of(f->wal).segments - 1);
     assert_true(stats_of(f->wal).bytes_on_disk < bytes / 2);
+    assert_int_equal(census_of(f, 0).kind, compressing ? SEGMENT_COMPRESSED : SEGMENT_PACKED);
+    assert_true(!compressing || census_of(f, 0).compressed > 0);
     expect_same(f, count, before);
 
     /* Once packed, it is as any other after an opening, also for who does not pack. */
     f->config.pack = false;
+    f->config.pack_compression = STORE_COMPRESSION_NONE;
     fixture_reopen(f);
     expect_same(f, count, before);
     commit_number(f->wal, count, 100);
-    f->config.pack = true;
+    packs(f);
     fixture_reopen(f);
     fixture_settle(f);
     assert_int_equal(totals_of(f).packs, 0);
@@ -173,7 +238,7 @@ static void a_small_record_costs_little(void **state)
 {
     struct fixture *f = fixture_of(state);
     const uint64_t count = f->disk ? 5000 : 1200;
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = f->disk ? 16 << 20 : 4 << 20;
     fixture_begin(f);
     for (uint64_t i = 0; i < count; i++)
@@ -194,7 +259,7 @@ static void a_small_record_costs_little(void **state)
 static void a_reader_reads_through_the_swap(void **state)
 {
     struct fixture *f = fixture_of(state);
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 128 << 10;
     fixture_begin(f);
     struct wal_cursor *ahead = fixture_cursor(f, f->wal, 0), *late;
@@ -251,7 +316,7 @@ static void a_frame_gone_bad_in_the_old_file_is_looked_up_anew(void **state)
     const uint64_t far = 400 << 10; /* further than a reader reads ahead */
     uint8_t garbage[64];
     uint64_t count = 0;
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 1 << 20;
     fixture_begin(f);
     while (count < 40 * (WIDE + NARROW + 1))
@@ -285,7 +350,7 @@ static void a_frame_gone_bad_in_the_old_file_is_looked_up_anew(void **state)
 static void reading_beside_packing_is_never_wrong(void **state)
 {
     struct fixture *f = fixture_of(state);
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 64 << 10;
     fixture_begin(f);
     for (uint64_t i = 0; i < (f->disk ? 400 : 150); i++) {
@@ -308,7 +373,7 @@ static void trimmed_segments_go_packed_or_not(void **state)
 {
     struct fixture *f = fixture_of(state);
     struct wal_token token;
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 64 << 10;
     fixture_begin(f);
     for (uint64_t i = 0; i < 200; i++) {
@@ -329,7 +394,7 @@ static void trimmed_segments_go_packed_or_not(void **state)
 static void closing_and_deleting_do_not_wait_for_it(void **state)
 {
     struct fixture *f = fixture_of(state);
-    f->config.pack = true;
+    packs(f);
     f->config.pack_bytes_per_s = 4096;
     f->config.log.segment_bytes = 128 << 10;
     fixture_begin(f);
@@ -386,7 +451,7 @@ static void a_damaged_segment_is_left_as_it_is(void **state)
     uint8_t *before, *after;
     size_t bytes, bytes_after;
     assert_int_equal(sim_copy_file(f->disk, path, SIM_CACHED, &before, &bytes), 0);
-    f->config.pack = true;
+    packs(f);
     fixture_open(f);
     f->wal = fixture_get(f, FIXTURE_LOG, false);
     await_packing(f);
@@ -415,22 +480,23 @@ static struct fixture *start_packed_to_be_hurt(void **state)
 {
     struct fixture *f = fixture_of(state);
     f->checks_overwrites = false;
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 64 << 10;
     fixture_begin(f);
     for (uint64_t i = 0; i < 30; i++)
-        commit_number(f->wal, i, 100);
+        commit_number(f->wal, i, record_bytes());
     await_packing(f);
+    assert_int_equal(census_of(f, 0).compressed > 0, compressing);
     return f;
 }
 
-/* One bit of each byte of the frames of a packed segment: the record it is in is told, and never
+/* One bit of many bytes of the frames of a packed segment: the record it is in is told, and never
  * served wrong. */
 static void a_damaged_packed_segment_is_told(void **state)
 {
     struct fixture *f = start_packed_to_be_hurt(state);
     const uint64_t end = segment_file_bytes(f, 0);
-    for (uint64_t at = 2 * WAL_BLOCK_BYTES; at < end; at += 13) {
+    for (uint64_t at = 2 * WAL_BLOCK_BYTES; at < end; at += compressing ? 61 : 13) {
         assert_int_equal(fixture_close(f), 0);
         sim_settle(f->disk);
         char path[256];
@@ -455,7 +521,7 @@ static void a_damaged_packed_segment_is_told(void **state)
         fixture_open(f);
         f->wal = fixture_get(f, FIXTURE_LOG, false);
     }
-    expect_numbers(f, f->wal, 0, 30, 100);
+    expect_numbers(f, f->wal, 0, 30, record_bytes());
 }
 
 /* A segment is packed only when it has a successor: if that is gone, this is known, unlike the loss
@@ -472,7 +538,7 @@ static void a_packed_segment_without_successor_is_damage(void **state)
     assert_int_equal(wal_status(f->wal), -EBADMSG);
     const uint64_t committed = positions_of(f->wal).committed_offset;
     assert_true(committed > 0 && committed < 30);
-    expect_numbers(f, f->wal, 0, committed, 100);
+    expect_numbers(f, f->wal, 0, committed, record_bytes());
     fixture_put(f, f->wal);
     assert_int_equal(store_close_idle(f->store, FIXTURE_LOG), 0);
 
@@ -482,7 +548,7 @@ static void a_packed_segment_without_successor_is_damage(void **state)
     assert_int_equal(mended, 1);
     f->wal = fixture_get(f, FIXTURE_LOG, false);
     assert_int_equal(wal_status(f->wal), 0);
-    expect_numbers(f, f->wal, 0, committed, 100);
+    expect_numbers(f, f->wal, 0, committed, record_bytes());
     struct wal_token token = append_number(f->wal, committed, 100);
     assert_int_equal(wait_for(f->wal, token), 0);
     assert_true(token.begin >= committed);
@@ -493,14 +559,17 @@ static void a_packed_segment_gets_its_header_again(void **state)
 {
     static struct told before[RECORDS_MAX];
     struct fixture *f = fixture_of(state);
+    const uint64_t count = compressing ? 1000 : 200;
     f->checks_overwrites = false;
-    f->config.pack = true;
-    f->config.log.segment_bytes = 64 << 10;
+    packs(f);
+    f->config.log.segment_bytes = compressing ? 256 << 10 : 64 << 10;
     fixture_begin(f);
-    append_mixture(f, f->wal, 0, 200);
+    append_mixture(f, f->wal, 0, count);
     await_packing(f);
-    read_told(f, 200, before);
+    read_told(f, count, before);
     assert_true(stats_of(f->wal).segments > 3);
+    const unsigned kind = census_of(f, 1).kind;
+    assert_int_equal(kind, compressing ? SEGMENT_COMPRESSED : SEGMENT_PACKED);
     /* Each of them, and then two at once. */
     for (uint64_t number = 0; number < 4; number++) {
         assert_int_equal(fixture_close(f), 0);
@@ -521,7 +590,8 @@ static void a_packed_segment_gets_its_header_again(void **state)
         f->wal = fixture_get(f, FIXTURE_LOG, false);
         assert_int_equal(wal_status(f->wal), 0);
         fixture_settle(f);
-        expect_same(f, 200, before);
+        expect_same(f, count, before);
+        assert_int_equal(census_of(f, number % 3).kind, kind);
     }
 }
 
@@ -537,7 +607,7 @@ static void a_segment_with_hurt_padding_is_left_as_it_is(void **state)
     char path[256];
     strcpy(path, fixture_segment(f, FIXTURE_LOG, 1));
     assert_int_equal(sim_flip_bit(f->disk, path, 3 * WAL_BLOCK_BYTES + 2000, 3), 0);
-    f->config.pack = true;
+    packs(f);
     fixture_open(f);
     f->wal = fixture_get(f, FIXTURE_LOG, false);
     await_packing(f);
@@ -553,7 +623,7 @@ static void a_segment_that_would_grow_is_no_failure(void **state)
     struct fixture *f = fixture_of(state);
     static uint8_t data[17000];
     struct wal_record records[30];
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 1 << 20;
     fixture_begin(f);
     for (unsigned i = 0; i < 30; i++)
@@ -566,6 +636,174 @@ static void a_segment_that_would_grow_is_no_failure(void **state)
     fixture_settle(f);
     assert_true(stats_of(f->wal).segments > 3);
     assert_int_equal(totals_of(f).pack_failures, 0);
+}
+
+/* ---- Compression ----------------------------------------------------------------------------- */
+
+static void commit_noise(struct fixture *f, size_t size)
+{
+    static uint8_t data[100000];
+    static uint64_t word;
+    struct wal_record record = {.data = data, .size = size};
+    struct wal_token token;
+    for (size_t at = 0; at < size; at += sizeof(word)) {
+        uint64_t mixed = splitmix64_mix(++word);
+        memcpy(data + at, &mixed, min_u64(sizeof(mixed), size - at));
+    }
+    assert_int_equal(wal_append(f->wal, &record, 1, NULL, NULL, &token), 0);
+    assert_int_equal(wait_for(f->wal, token), 0);
+}
+
+static void append_noise(struct fixture *f, unsigned count)
+{
+    while (count-- > 0)
+        commit_noise(f, 100000);
+}
+
+/* Frames of large batches are dense as they are: what can be gained is compression. Where nothing can,
+ * that is found early, and the segment stays as it was, which is no failure. */
+static void dense_segments_are_compressed_if_that_helps(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    uint64_t count = 0;
+    packs(f);
+    f->config.log.segment_bytes = 2 << 20;
+    fixture_begin(f);
+    while (stats_of(f->wal).segments < 2) {
+        commit_numbers(f->wal, count, 200, 2000);
+        count += 200;
+    }
+    fixture_settle(f);
+    assert_int_equal(totals_of(f).packs, 1);
+    assert_int_equal(census_of(f, 0).kind, SEGMENT_COMPRESSED);
+    assert_true(census_of(f, 0).compressed > 5);
+    assert_true(segment_file_bytes(f, 0) < (2 << 20) * 3 / 4);
+    expect_numbers(f, f->wal, 0, count, 0);
+
+    append_noise(f, 65);
+    fixture_settle(f);
+    const struct store_totals totals = totals_of(f);
+    assert_true(stats_of(f->wal).segments > 4);
+    assert_int_equal(census_of(f, 2).kind, SEGMENT_APPENDED);
+    assert_int_equal(totals.pack_failures, 0);
+    const uint64_t reads = sim_counters(f->disk)->done[SIM_READ];
+    const uint64_t sealed = stats_of(f->wal).segments;
+    append_noise(f, 40);
+    fixture_settle(f);
+    /* Of each the beginning alone was read. */
+    assert_true(stats_of(f->wal).segments >= sealed + 2);
+    assert_true(sim_counters(f->disk)->done[SIM_READ] - reads <=
+                3 * (stats_of(f->wal).segments - sealed));
+    assert_int_equal(totals_of(f).pack_failures, 0);
+}
+
+/* A frame that would not get smaller stays as it is, beside others that do; and a segment of which none
+ * does is as if there were no compression, for older programs, too. */
+static void frames_that_do_not_get_smaller_are_left(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    packs(f);
+    f->config.log.segment_bytes = 1 << 20;
+    fixture_begin(f);
+    for (uint64_t i = 0; i < 130; i++)
+        commit_number(f->wal, i, 1500);
+    append_noise(f, 2);
+    while (stats_of(f->wal).segments < 2)
+        commit_number(f->wal, 0, 300);
+    fixture_settle(f);
+    struct census census = census_of(f, 0);
+    assert_int_equal(census.kind, SEGMENT_COMPRESSED);
+    assert_true(census.compressed > 0 && census.plain > 0);
+
+    /* Nothing but noise, in commits of their own so that it is packed. */
+    for (unsigned i = 0; stats_of(f->wal).segments < 3; i++)
+        commit_number(f->wal, i, 20);
+    for (unsigned i = 0; stats_of(f->wal).segments < 4; i++)
+        commit_noise(f, 4100);
+    fixture_settle(f);
+    census = census_of(f, 2);
+    assert_int_equal(census.kind, SEGMENT_PACKED);
+    assert_true(census.compressed == 0 && census.plain > 0);
+}
+
+/* Damage costs the records of its frame and no others, whoever looks: readers, the scrub, and an
+ * inspection, by which a repair goes. */
+static void damage_costs_one_compressed_frame(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    uint64_t count = 0;
+    f->checks_overwrites = false;
+    packs(f);
+    f->config.log.segment_bytes = 2 << 20;
+    fixture_begin(f);
+    while (stats_of(f->wal).segments < 2)
+        commit_number(f->wal, count++, 3000);
+    await_packing(f);
+    const struct census census = census_of(f, 0);
+    assert_true(census.compressed > 5);
+    char path[256];
+    strcpy(path, fixture_segment(f, FIXTURE_LOG, 0));
+    assert_int_equal(fixture_close(f), 0);
+    sim_settle(f->disk);
+    assert_int_equal(
+        sim_flip_bit(f->disk, path,
+                     census.last.position + FRAME_HEADER_BYTES + census.last.body_bytes / 2, 3),
+        0);
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    assert_int_equal(wal_status(f->wal), 0);
+
+    const uint64_t begin = census.last.base_offset, end = begin + census.last.record_count;
+    struct wal_cursor *cursor = fixture_cursor(f, f->wal, 0);
+    struct wal_entry entry;
+    uint64_t next = 0;
+    for (int rc; (rc = wal_cursor_next(cursor, &entry)) != -ENODATA;) {
+        assert_int_equal(entry.offset, next);
+        assert_int_equal(rc, next == begin ? -EBADMSG : 0);
+        next = rc == 0 ? next + 1 : entry.gap_end;
+        if (rc < 0)
+            assert_int_equal(next, end);
+        else
+            assert_true(record_is(entry.data, entry.size, entry.offset));
+    }
+    assert_int_equal(next, count);
+
+    struct store_damage damage;
+    assert_int_equal(store_scrub(f->store), 0);
+    assert_int_equal(store_damages(f->store, FIXTURE_LOG, &damage, 1), 1);
+    assert_int_equal(damage.position, census.last.position);
+    assert_int_equal(damage.end, census.last.position + frame_bytes(census.last.body_bytes));
+    assert_int_equal(damage.offset, begin);
+    assert_int_equal(damage.offset_end, end);
+}
+
+/* The frames of a log in which nothing is damaged say so, whoever made them: a frame with all its
+ * checksums, behind whose body something stands. */
+static void a_forged_compressed_frame_is_a_gap(void **state)
+{
+    static const uint8_t skippable[] = {0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0};
+    struct fixture *f = start_packed_to_be_hurt(state);
+    struct census census = census_of(f, 0);
+    struct frame_header header = census.last;
+    size_t bytes;
+    uint8_t *data = segment_copy(f, 0, &bytes), *frame = data + header.position;
+    assert_int_equal(fixture_close(f), 0);
+    sim_settle(f->disk);
+    memcpy(frame + FRAME_HEADER_BYTES + header.body_bytes, skippable, sizeof(skippable));
+    header.body_bytes += sizeof(skippable);
+    header.body_crc = crc32c(0, frame + FRAME_HEADER_BYTES, header.body_bytes);
+    assert_int_equal(frame_bytes(header.body_bytes), frame_bytes(census.last.body_bytes));
+    frame_header_encode(&header, census.header.salt, frame);
+    assert_int_equal(sim_poke(f->disk, fixture_segment(f, FIXTURE_LOG, 0), header.position, frame,
+                              frame_bytes(header.body_bytes)),
+                     0);
+    free(data);
+    fixture_open(f);
+    f->wal = fixture_get(f, FIXTURE_LOG, false);
+    struct wal_cursor *cursor = fixture_cursor(f, f->wal, header.base_offset);
+    struct wal_entry entry;
+    assert_int_equal(wal_cursor_next(cursor, &entry), -EBADMSG);
+    assert_int_equal(entry.gap_end, header.base_offset + header.record_count);
 }
 
 /* ---- Faults ---------------------------------------------------------------------------------- */
@@ -586,8 +824,8 @@ static void no_fault_of_packing_reaches_the_log(void **state)
         sim_reset(f->disk, i);
         fixture_begin(f);
         for (uint64_t j = 0; j < 40; j++)
-            commit_number(f->wal, j, 100);
-        f->config.pack = true;
+            commit_number(f->wal, j, record_bytes());
+        packs(f);
         fixture_reopen(f);
         const struct sim_fault fault = {.kind = kinds[i % ARRAY_SIZE(kinds)],
                                         .error = errors[i / ARRAY_SIZE(kinds) % ARRAY_SIZE(errors)],
@@ -598,13 +836,13 @@ static void no_fault_of_packing_reaches_the_log(void **state)
         fixture_settle(f);
         sim_disarm(f->disk);
         assert_int_equal(wal_status(f->wal), 0);
-        expect_numbers(f, f->wal, 0, 40, 100);
+        expect_numbers(f, f->wal, 0, 40, record_bytes());
         for (uint64_t j = 40; j < 60; j++)
-            commit_number(f->wal, j, 100);
+            commit_number(f->wal, j, record_bytes());
         fixture_settle(f);
-        expect_numbers(f, f->wal, 0, 60, 100);
+        expect_numbers(f, f->wal, 0, 60, record_bytes());
         fixture_reopen(f);
-        expect_numbers(f, f->wal, 0, 60, 100);
+        expect_numbers(f, f->wal, 0, 60, record_bytes());
         assert_int_equal(fixture_close(f), 0);
     }
 }
@@ -618,7 +856,7 @@ static void a_disk_that_is_nearly_full_is_left_alone(void **state)
         commit_number(f->wal, count++, 3000);
     assert_int_equal(fixture_close(f), 0);
     sim_options_of(f->disk)->capacity_blocks = sim_used_blocks(f->disk) + 8;
-    f->config.pack = true;
+    packs(f);
     fixture_open(f);
     f->wal = fixture_get(f, FIXTURE_LOG, false);
     fixture_settle(f);
@@ -655,5 +893,25 @@ int main(void)
         ON_SIM(a_disk_that_is_nearly_full_is_left_alone),
         ON_SIM(no_fault_of_packing_reaches_the_log),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest compressed_tests[] = {
+        ON_ALL(packing_changes_nothing_that_is_read),
+        ON_SIM(a_small_record_costs_little),
+        ON_SIM(a_reader_reads_through_the_swap),
+        ON(driven, a_frame_gone_bad_in_the_old_file_is_looked_up_anew),
+        ON_SIM(reading_beside_packing_is_never_wrong),
+        ON_SIM(trimmed_segments_go_packed_or_not),
+        ON_SIM(a_damaged_segment_is_left_as_it_is),
+        ON_SIM(a_damaged_packed_segment_is_told),
+        ON_SIM(a_packed_segment_without_successor_is_damage),
+        ON_SIM(a_packed_segment_gets_its_header_again),
+        ON_SIM(a_segment_that_would_grow_is_no_failure),
+        ON_SIM(dense_segments_are_compressed_if_that_helps),
+        ON_SIM(frames_that_do_not_get_smaller_are_left),
+        ON_SIM(damage_costs_one_compressed_frame),
+        ON_SIM(a_forged_compressed_frame_is_a_gap),
+        ON_SIM(no_fault_of_packing_reaches_the_log),
+    };
+    int failed = cmocka_run_group_tests_name("packed", tests, NULL, NULL);
+    compressing = true;
+    return failed + cmocka_run_group_tests_name("compressed", compressed_tests, NULL, NULL);
 }
