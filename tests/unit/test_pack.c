@@ -13,9 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tests/support/splitmix64.h"
 #include "wal/base.h"
-#include "wal/crc32c.h"
 #include "wal/format.h"
 #include "wal/repair.h"
 
@@ -152,49 +150,28 @@ static bool file_exists(struct fixture *f, const char *name)
     return f->disk ? sim_exists(f->disk, path, SIM_CACHED) : access(path, F_OK) == 0;
 }
 
-static uint8_t *segment_copy(struct fixture *f, uint64_t number, size_t *ret_bytes)
+/* Of the segment of this number. */
+static unsigned kind_of(struct fixture *f, uint64_t number)
 {
+    struct segment_header header;
+    uint8_t block[WAL_BLOCK_BYTES];
     const char *path = fixture_segment(f, FIXTURE_LOG, number);
-    uint8_t *bytes;
     if (f->disk) {
-        assert_int_equal(sim_copy_file(f->disk, path, SIM_CACHED, &bytes, ret_bytes), 0);
-        return bytes;
+        assert_int_equal(sim_peek(f->disk, path, SIM_CACHED, 0, block, sizeof(block)),
+                         sizeof(block));
+    } else {
+        int handle = open(path, O_RDONLY);
+        assert_int_equal(read(handle, block, sizeof(block)), sizeof(block));
+        close(handle);
     }
-    *ret_bytes = segment_file_bytes(f, number);
-    int handle = open(path, O_RDONLY);
-    bytes = malloc(*ret_bytes);
-    assert_true(handle >= 0 && bytes);
-    assert_int_equal(read(handle, bytes, *ret_bytes), *ret_bytes);
-    close(handle);
-    return bytes;
+    assert_int_equal(segment_header_decode(&header, block), 0);
+    return header.kind;
 }
 
-struct census {
-    unsigned kind, plain, compressed; /* of the segment; frames behind the STATE frame */
-    struct frame_header last;         /* of those that are compressed */
-    struct segment_header header;
-};
-
-static struct census census_of(struct fixture *f, uint64_t number)
+/* Of those that are packed. */
+static unsigned kind_wanted(void)
 {
-    struct census census = {0};
-    struct frame_header frame;
-    size_t bytes;
-    uint8_t *data = segment_copy(f, number, &bytes);
-    assert_int_equal(segment_header_decode(&census.header, data), 0);
-    census.kind = census.header.kind;
-    for (uint64_t at = WAL_BLOCK_BYTES;
-         at < bytes && frame_header_decode(&frame, census.header.salt, at, data + at) == 0;
-         at += frame_bytes(frame.body_bytes)) {
-        if (frame.flags & FRAME_COMPRESSED) {
-            census.compressed++;
-            census.last = frame;
-        } else if (!(frame.flags & FRAME_STATE)) {
-            census.plain++;
-        }
-    }
-    free(data);
-    return census;
+    return compressing ? SEGMENT_COMPRESSED : SEGMENT_PACKED;
 }
 
 /* ---- What is read stays as it was ------------------------------------------------------------ */
@@ -215,8 +192,7 @@ static void packing_changes_nothing_that_is_read(void **state)
     assert_int_equal(totals_of(f).pack_failures, 0);
     assert_int_equal(totals_of(f).packs, stats_of(f->wal).segments - 1);
     assert_true(stats_of(f->wal).bytes_on_disk < bytes / 2);
-    assert_int_equal(census_of(f, 0).kind, compressing ? SEGMENT_COMPRESSED : SEGMENT_PACKED);
-    assert_true(!compressing || census_of(f, 0).compressed > 0);
+    assert_int_equal(kind_of(f, 0), kind_wanted());
     expect_same(f, count, before);
 
     /* Once packed, it is as any other after an opening, also for who does not pack. */
@@ -486,7 +462,7 @@ static struct fixture *start_packed_to_be_hurt(void **state)
     for (uint64_t i = 0; i < 30; i++)
         commit_number(f->wal, i, record_bytes());
     await_packing(f);
-    assert_int_equal(census_of(f, 0).compressed > 0, compressing);
+    assert_int_equal(kind_of(f, 0), kind_wanted());
     return f;
 }
 
@@ -568,8 +544,7 @@ static void a_packed_segment_gets_its_header_again(void **state)
     await_packing(f);
     read_told(f, count, before);
     assert_true(stats_of(f->wal).segments > 3);
-    const unsigned kind = census_of(f, 1).kind;
-    assert_int_equal(kind, compressing ? SEGMENT_COMPRESSED : SEGMENT_PACKED);
+    assert_int_equal(kind_of(f, 1), kind_wanted());
     /* Each of them, and then two at once. */
     for (uint64_t number = 0; number < 4; number++) {
         assert_int_equal(fixture_close(f), 0);
@@ -591,7 +566,7 @@ static void a_packed_segment_gets_its_header_again(void **state)
         assert_int_equal(wal_status(f->wal), 0);
         fixture_settle(f);
         expect_same(f, count, before);
-        assert_int_equal(census_of(f, number % 3).kind, kind);
+        assert_int_equal(kind_of(f, number % 3), kind_wanted());
     }
 }
 
@@ -636,174 +611,6 @@ static void a_segment_that_would_grow_is_no_failure(void **state)
     fixture_settle(f);
     assert_true(stats_of(f->wal).segments > 3);
     assert_int_equal(totals_of(f).pack_failures, 0);
-}
-
-/* ---- Compression ----------------------------------------------------------------------------- */
-
-static void commit_noise(struct fixture *f, size_t size)
-{
-    static uint8_t data[100000];
-    static uint64_t word;
-    struct wal_record record = {.data = data, .size = size};
-    struct wal_token token;
-    for (size_t at = 0; at < size; at += sizeof(word)) {
-        uint64_t mixed = splitmix64_mix(++word);
-        memcpy(data + at, &mixed, min_u64(sizeof(mixed), size - at));
-    }
-    assert_int_equal(wal_append(f->wal, &record, 1, NULL, NULL, &token), 0);
-    assert_int_equal(wait_for(f->wal, token), 0);
-}
-
-static void append_noise(struct fixture *f, unsigned count)
-{
-    while (count-- > 0)
-        commit_noise(f, 100000);
-}
-
-/* Frames of large batches are dense as they are: what can be gained is compression. Where nothing can,
- * that is found early, and the segment stays as it was, which is no failure. */
-static void dense_segments_are_compressed_if_that_helps(void **state)
-{
-    struct fixture *f = fixture_of(state);
-    uint64_t count = 0;
-    packs(f);
-    f->config.log.segment_bytes = 2 << 20;
-    fixture_begin(f);
-    while (stats_of(f->wal).segments < 2) {
-        commit_numbers(f->wal, count, 200, 2000);
-        count += 200;
-    }
-    fixture_settle(f);
-    assert_int_equal(totals_of(f).packs, 1);
-    assert_int_equal(census_of(f, 0).kind, SEGMENT_COMPRESSED);
-    assert_true(census_of(f, 0).compressed > 5);
-    assert_true(segment_file_bytes(f, 0) < (2 << 20) * 3 / 4);
-    expect_numbers(f, f->wal, 0, count, 0);
-
-    append_noise(f, 65);
-    fixture_settle(f);
-    const struct store_totals totals = totals_of(f);
-    assert_true(stats_of(f->wal).segments > 4);
-    assert_int_equal(census_of(f, 2).kind, SEGMENT_APPENDED);
-    assert_int_equal(totals.pack_failures, 0);
-    const uint64_t reads = sim_counters(f->disk)->done[SIM_READ];
-    const uint64_t sealed = stats_of(f->wal).segments;
-    append_noise(f, 40);
-    fixture_settle(f);
-    /* Of each the beginning alone was read. */
-    assert_true(stats_of(f->wal).segments >= sealed + 2);
-    assert_true(sim_counters(f->disk)->done[SIM_READ] - reads <=
-                3 * (stats_of(f->wal).segments - sealed));
-    assert_int_equal(totals_of(f).pack_failures, 0);
-}
-
-/* A frame that would not get smaller stays as it is, beside others that do; and a segment of which none
- * does is as if there were no compression, for older programs, too. */
-static void frames_that_do_not_get_smaller_are_left(void **state)
-{
-    struct fixture *f = fixture_of(state);
-    packs(f);
-    f->config.log.segment_bytes = 1 << 20;
-    fixture_begin(f);
-    for (uint64_t i = 0; i < 130; i++)
-        commit_number(f->wal, i, 1500);
-    append_noise(f, 2);
-    while (stats_of(f->wal).segments < 2)
-        commit_number(f->wal, 0, 300);
-    fixture_settle(f);
-    struct census census = census_of(f, 0);
-    assert_int_equal(census.kind, SEGMENT_COMPRESSED);
-    assert_true(census.compressed > 0 && census.plain > 0);
-
-    /* Nothing but noise, in commits of their own so that it is packed. */
-    for (unsigned i = 0; stats_of(f->wal).segments < 3; i++)
-        commit_number(f->wal, i, 20);
-    for (unsigned i = 0; stats_of(f->wal).segments < 4; i++)
-        commit_noise(f, 4100);
-    fixture_settle(f);
-    census = census_of(f, 2);
-    assert_int_equal(census.kind, SEGMENT_PACKED);
-    assert_true(census.compressed == 0 && census.plain > 0);
-}
-
-/* Damage costs the records of its frame and no others, whoever looks: readers, the scrub, and an
- * inspection, by which a repair goes. */
-static void damage_costs_one_compressed_frame(void **state)
-{
-    struct fixture *f = fixture_of(state);
-    uint64_t count = 0;
-    f->checks_overwrites = false;
-    packs(f);
-    f->config.log.segment_bytes = 2 << 20;
-    fixture_begin(f);
-    while (stats_of(f->wal).segments < 2)
-        commit_number(f->wal, count++, 3000);
-    await_packing(f);
-    const struct census census = census_of(f, 0);
-    assert_true(census.compressed > 5);
-    char path[256];
-    strcpy(path, fixture_segment(f, FIXTURE_LOG, 0));
-    assert_int_equal(fixture_close(f), 0);
-    sim_settle(f->disk);
-    assert_int_equal(
-        sim_flip_bit(f->disk, path,
-                     census.last.position + FRAME_HEADER_BYTES + census.last.body_bytes / 2, 3),
-        0);
-    fixture_open(f);
-    f->wal = fixture_get(f, FIXTURE_LOG, false);
-    assert_int_equal(wal_status(f->wal), 0);
-
-    const uint64_t begin = census.last.base_offset, end = begin + census.last.record_count;
-    struct wal_cursor *cursor = fixture_cursor(f, f->wal, 0);
-    struct wal_entry entry;
-    uint64_t next = 0;
-    for (int rc; (rc = wal_cursor_next(cursor, &entry)) != -ENODATA;) {
-        assert_int_equal(entry.offset, next);
-        assert_int_equal(rc, next == begin ? -EBADMSG : 0);
-        next = rc == 0 ? next + 1 : entry.gap_end;
-        if (rc < 0)
-            assert_int_equal(next, end);
-        else
-            assert_true(record_is(entry.data, entry.size, entry.offset));
-    }
-    assert_int_equal(next, count);
-
-    struct store_damage damage;
-    assert_int_equal(store_scrub(f->store), 0);
-    assert_int_equal(store_damages(f->store, FIXTURE_LOG, &damage, 1), 1);
-    assert_int_equal(damage.position, census.last.position);
-    assert_int_equal(damage.end, census.last.position + frame_bytes(census.last.body_bytes));
-    assert_int_equal(damage.offset, begin);
-    assert_int_equal(damage.offset_end, end);
-}
-
-/* The frames of a log in which nothing is damaged say so, whoever made them: a frame with all its
- * checksums, behind whose body something stands. */
-static void a_forged_compressed_frame_is_a_gap(void **state)
-{
-    static const uint8_t skippable[] = {0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0};
-    struct fixture *f = start_packed_to_be_hurt(state);
-    struct census census = census_of(f, 0);
-    struct frame_header header = census.last;
-    size_t bytes;
-    uint8_t *data = segment_copy(f, 0, &bytes), *frame = data + header.position;
-    assert_int_equal(fixture_close(f), 0);
-    sim_settle(f->disk);
-    memcpy(frame + FRAME_HEADER_BYTES + header.body_bytes, skippable, sizeof(skippable));
-    header.body_bytes += sizeof(skippable);
-    header.body_crc = crc32c(0, frame + FRAME_HEADER_BYTES, header.body_bytes);
-    assert_int_equal(frame_bytes(header.body_bytes), frame_bytes(census.last.body_bytes));
-    frame_header_encode(&header, census.header.salt, frame);
-    assert_int_equal(sim_poke(f->disk, fixture_segment(f, FIXTURE_LOG, 0), header.position, frame,
-                              frame_bytes(header.body_bytes)),
-                     0);
-    free(data);
-    fixture_open(f);
-    f->wal = fixture_get(f, FIXTURE_LOG, false);
-    struct wal_cursor *cursor = fixture_cursor(f, f->wal, header.base_offset);
-    struct wal_entry entry;
-    assert_int_equal(wal_cursor_next(cursor, &entry), -EBADMSG);
-    assert_int_equal(entry.gap_end, header.base_offset + header.record_count);
 }
 
 /* ---- Faults ---------------------------------------------------------------------------------- */
@@ -905,10 +712,6 @@ int main(void)
         ON_SIM(a_packed_segment_without_successor_is_damage),
         ON_SIM(a_packed_segment_gets_its_header_again),
         ON_SIM(a_segment_that_would_grow_is_no_failure),
-        ON_SIM(dense_segments_are_compressed_if_that_helps),
-        ON_SIM(frames_that_do_not_get_smaller_are_left),
-        ON_SIM(damage_costs_one_compressed_frame),
-        ON_SIM(a_forged_compressed_frame_is_a_gap),
         ON_SIM(no_fault_of_packing_reaches_the_log),
     };
     int failed = cmocka_run_group_tests_name("packed", tests, NULL, NULL);
