@@ -36,6 +36,7 @@ struct config {
     unsigned direct;                  /* enum store_direct */
     unsigned log_format;              /* enum log_format */
     unsigned sandbox;                 /* enum sandbox_mode */
+    unsigned pack_compression;        /* enum store_compression */
     bool allow_volatile, auto_create, pack;
     const char *tokens;             /* a file; NULL: everybody may do everything */
     const char *tls_cert, *tls_key; /* files; NULL: no TLS */

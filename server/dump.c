@@ -52,10 +52,10 @@ static int dump_segment(void *context, const struct inspect_segment *segment)
         printf("{\"kind\":\"segment\",\"segment\":%" PRIu64 ",\"base_offset\":%" PRIu64
                ",\"base_bytes\":%" PRIu64 ",\"base_frame\":%" PRIu64 ",\"previous_end\":%" PRIu64
                ",\"previous_checksum\":%" PRIu32 ",\"created_ns\":%" PRIu64
-               ",\"file_bytes\":%" PRIu64 ",\"packed\":%s,\"log_id\":\"",
+               ",\"file_bytes\":%" PRIu64 ",\"packed\":%s,\"compressed\":%s,\"log_id\":\"",
                segment->segment_no, segment->base_offset, segment->base_bytes, segment->base_frame,
                segment->prev_end, segment->prev_crc, segment->created_ns, segment->file_bytes,
-               segment->is_packed ? "true" : "false");
+               segment->is_packed ? "true" : "false", segment->is_compressed ? "true" : "false");
         print_hex(segment->log, sizeof(segment->log));
         printf("\"}\n");
         return 0;
@@ -63,7 +63,9 @@ static int dump_segment(void *context, const struct inspect_segment *segment)
     printf("segment %" PRIu64 "  offsets from %" PRIu64 "  frames from %" PRIu64 "  %" PRIu64
            " bytes%s  log ",
            segment->segment_no, segment->base_offset, segment->base_frame, segment->file_bytes,
-           segment->is_packed ? "  packed" : "");
+           segment->is_compressed ? "  packed, compressed"
+           : segment->is_packed   ? "  packed"
+                                  : "");
     print_hex(segment->log, sizeof(segment->log));
     putchar('\n');
     return 0;
@@ -83,7 +85,7 @@ static int dump_frame(void *context, const struct inspect_frame *frame)
         return 0;
     const char *kind = frame->is_state ? "state" : frame->is_clean ? "clean" : "mark";
     if (!frame->is_state && !frame->is_mark)
-        kind = frame->is_packed ? "packed" : "commit";
+        kind = frame->is_compressed ? "compressed" : frame->is_packed ? "packed" : "commit";
     if (dump->json)
         printf("{\"kind\":\"frame\",\"type\":\"%s\",\"segment\":%" PRIu64 ",\"position\":%" PRIu64
                ",\"bytes\":%" PRIu64 ",\"frame\":%" PRIu64 ",\"base_offset\":%" PRIu64

@@ -365,6 +365,7 @@ static int open_store(struct server *server, unsigned files)
     store.log.batch_delay_us = (uint32_t)config->batch_delay_us;
     store.log.segment_bytes = config->segment_bytes;
     store.pack = config->pack;
+    store.pack_compression = (enum store_compression)config->pack_compression;
     store.pack_bytes_per_s = config->pack_rate;
     store.limits = (struct wal_limits){.retain_age_us = config->retain_age_us,
                                        .retain_bytes = config->retain_bytes,

@@ -175,6 +175,10 @@ const struct setting settings[] = {
      .help =
          "full files of logs are rewritten densely in the background, since a small record that "
          "was committed alone takes 4 KiB"},
+    {"pack-compression", CHOICE(pack_compression, "none|zstd"), .fallback = "none",
+     .help = "what is rewritten is compressed, too, where that makes it smaller; a record is then "
+             "read by unpacking the 128 KiB around it. Files that are packed already stay as they "
+             "are"},
     {"pack-rate", SIZE(pack_rate, 64 * KIB, TIB), .fallback = "64MiB",
      .help = "read and written for that in a second, at most"},
     {"scrub-rate", SIZE(scrub_bytes_per_s, 0, TIB), .fallback = "4MiB",

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wal/compress.h"
 #include "wal/log.h"
 
 #define WINDOW_BYTES (256u << 10)
@@ -37,6 +38,7 @@ struct wal_cursor {
     uint8_t *window; /* what was read of the file */
     size_t capacity;
     uint64_t window_begin, window_end;
+    struct unpacked unpacked; /* the frame at hand, if it is compressed */
 
     uint64_t position; /* of the frame that follows the current one, or of the first to look at */
     bool in_frame;
@@ -82,6 +84,7 @@ void wal_cursor_close(struct wal_cursor *cursor)
         return;
     close_handles(cursor);
     buffer_put(&cursor->wal->store->scratch, cursor->window, cursor->capacity);
+    unpacked_done(&cursor->unpacked);
     free(cursor);
 }
 
@@ -255,13 +258,13 @@ static int read_packed_header(struct wal_cursor *cursor, int handle,
                               struct segment_header *ret_header, bool *ret_other)
 {
     *ret_other = false;
-    if (!cursor->wal->store->config.pack || cursor->extent.kind == SEGMENT_PACKED)
+    if (!cursor->wal->store->config.pack || cursor->extent.kind != SEGMENT_APPENDED)
         return 0;
     int rc = fill_window(cursor, handle, 0, WAL_BLOCK_BYTES);
     if (rc == -ENOMEM)
         return rc;
     *ret_other = rc == 0 && segment_header_decode(ret_header, cursor->window) == 0 &&
-                 ret_header->kind == SEGMENT_PACKED && ret_header->salt != cursor->extent.salt &&
+                 segment_is_packed(ret_header) && ret_header->salt != cursor->extent.salt &&
                  ret_header->segment_no == cursor->extent.segment_no &&
                  memcmp(&ret_header->log, &cursor->wal->id, sizeof(ret_header->log)) == 0;
     cursor->window_begin = cursor->window_end = 0;
@@ -346,7 +349,7 @@ typedef int read_fn(struct wal_cursor *cursor, uint64_t position, uint64_t bytes
 
 /* Decodes the frame at a position. Errors: -EBADMSG; others from reading. */
 static int decode_frame(struct wal_cursor *cursor, read_fn *read, uint64_t position,
-                        struct frame_header *ret_frame, const uint8_t **ret_body, bool deep)
+                        struct frame_header *ret_frame, const uint8_t **ret_items, bool deep)
 {
     const struct extent *extent = &cursor->extent;
     const uint8_t *data;
@@ -361,25 +364,24 @@ static int decode_frame(struct wal_cursor *cursor, read_fn *read, uint64_t posit
     if (position + bytes > extent->end || ret_frame->base_offset < extent->base_offset ||
         ret_frame->base_offset + ret_frame->record_count > extent->end_offset)
         return -EBADMSG;
-    if (!ret_body)
+    if (!ret_items)
         return 0;
     rc = read(cursor, position, bytes, &data);
     if (rc < 0)
         return rc;
-    *ret_body = data + FRAME_HEADER_BYTES;
-    return frame_body_verify(ret_frame, *ret_body, deep);
+    return frame_open(&cursor->unpacked, ret_frame, data + FRAME_HEADER_BYTES, deep, ret_items);
 }
 
 static int load_frame(struct wal_cursor *cursor, uint64_t position, struct frame_header *ret_frame,
-                      const uint8_t **ret_body)
+                      const uint8_t **ret_items)
 {
     bool deep = !DEFECT(SKIP_ITEM_CHECK);
-    int rc = decode_frame(cursor, read_window, position, ret_frame, ret_body, ret_body && deep);
+    int rc = decode_frame(cursor, read_window, position, ret_frame, ret_items, ret_items && deep);
     if (rc != -EBADMSG)
         return rc;
-    rc = decode_frame(cursor, read_direct, position, ret_frame, ret_body, ret_body && deep);
-    if (rc == -EBADMSG && ret_body && deep) /* one record may be damaged, the others not */
-        rc = decode_frame(cursor, read_direct, position, ret_frame, ret_body, false);
+    rc = decode_frame(cursor, read_direct, position, ret_frame, ret_items, ret_items && deep);
+    if (rc == -EBADMSG && ret_items && deep) /* one record may be damaged, the others not */
+        rc = decode_frame(cursor, read_direct, position, ret_frame, ret_items, false);
     return rc;
 }
 
@@ -431,9 +433,9 @@ static int find_segment(struct wal_cursor *cursor, struct wal_entry *entry)
     return rc;
 }
 
-/* Looks at the frame at the cursor's position and moves behind it; *ret_body stays NULL if the
+/* Looks at the frame at the cursor's position and moves behind it; *ret_items stays NULL if the
  * cursor's offset is not in it. Errors: as wal_cursor_next(). */
-static int take_frame(struct wal_cursor *cursor, struct wal_entry *entry, const uint8_t **ret_body)
+static int take_frame(struct wal_cursor *cursor, struct wal_entry *entry, const uint8_t **ret_items)
 {
     struct frame_header frame;
     int rc = load_frame(cursor, cursor->position, &frame, NULL);
@@ -442,9 +444,9 @@ static int take_frame(struct wal_cursor *cursor, struct wal_entry *entry, const 
         return -EBADMSG;
     }
     if (rc == 0 && frame.base_offset + frame.record_count > cursor->offset)
-        rc = load_frame(cursor, cursor->position, &frame, ret_body);
+        rc = load_frame(cursor, cursor->position, &frame, ret_items);
     if (rc < 0)
-        *ret_body = NULL; /* what did not check out is not to be walked, whatever comes next */
+        *ret_items = NULL; /* what did not check out is not to be walked, whatever comes next */
     if (rc == -EBADMSG)
         return skip_damage(cursor, entry);
     if (rc < 0)
@@ -458,21 +460,21 @@ static int take_frame(struct wal_cursor *cursor, struct wal_entry *entry, const 
 /* Moves into the frame that holds the cursor's offset. Errors: as wal_cursor_next(). */
 static int find_frame(struct wal_cursor *cursor, struct wal_entry *entry)
 {
-    const uint8_t *body = NULL;
-    while (!body) {
+    const uint8_t *items = NULL;
+    while (!items) {
         if (!is_committed(cursor))
             return -ENODATA;
         int rc = 0;
         if (!cursor->has_extent || cursor->position >= cursor->extent.end)
             rc = find_segment(cursor, entry);
         if (rc == 0 && cursor->position < cursor->extent.end)
-            rc = take_frame(cursor, entry, &body);
+            rc = take_frame(cursor, entry, &items);
         if (rc < 0 && rc != -ESTALE)
             return rc;
     }
     cursor->frame_next = cursor->frame.base_offset;
     cursor->bytes_next = cursor->frame.base_bytes;
-    cursor->walk = item_walk_of(&cursor->frame, body);
+    cursor->walk = item_walk_of(&cursor->frame, items);
     cursor->in_frame = true;
     return 0;
 }
@@ -501,6 +503,8 @@ static int next_in_frame(struct wal_cursor *cursor, struct wal_entry *entry)
             .attribute_bytes = item.attribute_bytes,
             .gap_end = offset + 1,
         };
+        if (DEFECT(UNPACK_UNCHECKED) && cursor->frame.flags & FRAME_COMPRESSED)
+            return 0;
         if (!DEFECT(SKIP_ITEM_CHECK) && !item_is_intact(&item))
             return -EBADMSG;
         return 0;

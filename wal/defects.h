@@ -45,7 +45,9 @@
     X(PACK_DROP_STATE, "pack records without the changes of the state between them")               \
     X(PACK_ROUND_TIMES, "pack timestamps in microseconds")                                         \
     X(PACK_TRUST_DAMAGE, "pack damaged records as if they were whole")                             \
-    X(PACK_STALE_INDEX, "look offsets up in a packed segment where they were before")
+    X(PACK_STALE_INDEX, "look offsets up in a packed segment where they were before")              \
+    X(COMPRESS_OLD_KIND, "compress frames of a segment that older programs take for theirs")       \
+    X(UNPACK_UNCHECKED, "serve what damaged frames unpack to")
 
 enum wal_defect_id {
     DEFECT_NONE,

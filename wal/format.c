@@ -16,7 +16,7 @@
 #include "wal/crc32c.h"
 
 #define FRAME_MAGIC UINT32_C(0x31544D43) /* "CMT1" */
-#define FRAME_FLAGS_KNOWN (FRAME_STATE | FRAME_MARK | FRAME_CLEAN | FRAME_PACKED)
+#define FRAME_FLAGS_KNOWN (FRAME_STATE | FRAME_MARK | FRAME_CLEAN | FRAME_PACKED | FRAME_COMPRESSED)
 #define ATTRIBUTE_HEADER_BYTES 4u
 
 static const uint8_t SEGMENT_MAGIC[8] = {'L', 'O', 'G', 'S', 'E', 'G', 0, 1};
@@ -74,7 +74,9 @@ struct disk_frame_header {
     uint16_t flags_le;
     uint16_t version_le;
     uint32_t zero_sectors_le;
-    uint8_t reserved[8]; /* zeros */
+    /* Of a compressed frame; zeros otherwise. */
+    uint32_t plain_bytes_le;
+    uint32_t body_crc_le;
     uint8_t end_mark[4]; /* FRAME_END_MARK each */
 } __attribute__((packed));
 
@@ -83,7 +85,7 @@ _Static_assert(offsetof(struct disk_frame_header, body_bytes_le) == 8, "on-disk 
 _Static_assert(offsetof(struct disk_frame_header, base_offset_le) == 16, "on-disk layout");
 _Static_assert(offsetof(struct disk_frame_header, record_count_le) == 64, "on-disk layout");
 _Static_assert(offsetof(struct disk_frame_header, version_le) == 78, "on-disk layout");
-_Static_assert(offsetof(struct disk_frame_header, reserved) == 84, "on-disk layout");
+_Static_assert(offsetof(struct disk_frame_header, plain_bytes_le) == 84, "on-disk layout");
 
 struct disk_item_header {
     uint32_t data_bytes_le;
@@ -138,7 +140,7 @@ static bool seal_is_sound(const struct segment_header *header)
 
 void segment_header_encode(const struct segment_header *header, void *block)
 {
-    must(header->kind == SEGMENT_APPENDED || header->kind == SEGMENT_PACKED);
+    must(header->kind == SEGMENT_APPENDED || segment_is_packed(header));
 
     struct disk_segment_header disk = {
         .version_le = htole16(WAL_FORMAT_VERSION),
@@ -162,7 +164,7 @@ void segment_header_encode(const struct segment_header *header, void *block)
         .end_bytes_le = htole64(header->seal.end_bytes),
     };
 
-    must(header->kind == SEGMENT_PACKED || seal_is_zero(&disk));
+    must(segment_is_packed(header) || seal_is_zero(&disk));
     memcpy(disk.magic, SEGMENT_MAGIC, sizeof(disk.magic));
     disk.crc_le = htole32(crc32c(0, &disk, offsetof(struct disk_segment_header, crc_le)));
     memcpy(block, &disk, sizeof(disk));
@@ -184,11 +186,11 @@ int segment_header_decode(struct segment_header *ret_header, const void *block)
         return -EBADMSG;
     if (le16toh(disk.version_le) > WAL_FORMAT_VERSION)
         return -EPROTONOSUPPORT;
-    if (le16toh(disk.kind_le) != SEGMENT_APPENDED && le16toh(disk.kind_le) != SEGMENT_PACKED)
+    if (le16toh(disk.kind_le) > SEGMENT_COMPRESSED)
         return -EPROTONOSUPPORT;
     if (le32toh(disk.block_bytes_le) != WAL_BLOCK_BYTES)
         return -EPROTONOSUPPORT;
-    bool is_packed = le16toh(disk.kind_le) == SEGMENT_PACKED;
+    bool is_packed = le16toh(disk.kind_le) != SEGMENT_APPENDED;
     if (!bytes_are_zero(disk.reserved, sizeof(disk.reserved)) || disk.seal_reserved != 0 ||
         (!is_packed && !seal_is_zero(&disk)))
         return -EBADMSG;
@@ -235,18 +237,29 @@ static uint32_t frame_sectors(uint32_t body_bytes)
                       WAL_SECTOR_BYTES);
 }
 
+/* The body is there to be smaller than the items, and a STATE frame is for whoever repairs. */
+static bool compression_is_sound(const struct frame_header *header)
+{
+    if (!(header->flags & FRAME_COMPRESSED))
+        return header->plain_bytes == 0 && header->body_crc == 0;
+    return (header->flags & FRAME_PACKED) && !(header->flags & FRAME_STATE) &&
+           header->body_bytes > 0 && header->body_bytes < header->plain_bytes;
+}
+
 /* Lengths and counts that fit each other, and sums that later code can form without overflow. */
 static bool frame_header_is_sound(const struct frame_header *header)
 {
-    if (header->body_bytes > FRAME_BODY_BYTES_MAX || header->body_bytes % 8 != 0)
+    const uint32_t items_bytes = frame_items_bytes(header);
+
+    if (items_bytes > FRAME_BODY_BYTES_MAX || items_bytes % 8 != 0 || !compression_is_sound(header))
         return false;
-    if (header->item_count > header->body_bytes / ITEM_HEADER_BYTES ||
+    if (header->item_count > items_bytes / ITEM_HEADER_BYTES ||
         header->item_count > FRAME_ITEMS_MAX || header->record_count > header->item_count)
         return false;
-    if (header->item_count == 0 && header->body_bytes != 0)
+    if (header->item_count == 0 && items_bytes != 0)
         return false;
     if (header->base_offset > UINT64_MAX - header->record_count ||
-        header->base_bytes > UINT64_MAX - header->body_bytes)
+        header->base_bytes > UINT64_MAX - items_bytes)
         return false;
     if (header->durable_frame > header->frame_no)
         return false;
@@ -280,6 +293,8 @@ void frame_header_encode(struct frame_header *header, uint64_t salt, void *bytes
         .flags_le = htole16(header->flags),
         .version_le = htole16(WAL_FORMAT_VERSION),
         .zero_sectors_le = htole32(header->zero_sectors),
+        .plain_bytes_le = htole32(header->plain_bytes),
+        .body_crc_le = htole32(header->body_crc),
     };
 
     memcpy(disk.end_mark, END_MARK, sizeof(disk.end_mark));
@@ -318,10 +333,12 @@ int frame_header_decode(struct frame_header *ret_header, uint64_t salt, uint64_t
         .prev_crc = le32toh(disk.prev_crc_le),
         .flags = le16toh(disk.flags_le),
         .zero_sectors = le32toh(disk.zero_sectors_le),
+        .plain_bytes = le32toh(disk.plain_bytes_le),
+        .body_crc = le32toh(disk.body_crc_le),
         .crc = le32toh(disk.crc_le),
     };
 
-    if (header.position != position || !bytes_are_zero(disk.reserved, sizeof(disk.reserved)) ||
+    if (header.position != position ||
         memcmp(disk.end_mark, END_MARK, sizeof(disk.end_mark)) != 0 ||
         !frame_header_is_sound(&header))
         return -EBADMSG;
@@ -430,10 +447,10 @@ uint32_t item_encode(const struct item *item, uint32_t items_crc, void *bytes)
     return crc32c(items_crc, &disk, sizeof(disk));
 }
 
-struct item_walk item_walk_of(const struct frame_header *header, const void *body)
+struct item_walk item_walk_of(const struct frame_header *header, const void *items)
 {
-    return (struct item_walk){.body = body,
-                              .body_bytes = header->body_bytes,
+    return (struct item_walk){.body = items,
+                              .body_bytes = frame_items_bytes(header),
                               .is_packed = header->flags & FRAME_PACKED,
                               .time_ns = header->timestamp_ns};
 }
@@ -513,9 +530,9 @@ bool item_trims(const struct item *item, uint64_t *ret_offset)
     return true;
 }
 
-int frame_body_verify(const struct frame_header *header, const void *body, bool deep)
+int frame_body_verify(const struct frame_header *header, const void *items_of, bool deep)
 {
-    struct item_walk walk = item_walk_of(header, body);
+    struct item_walk walk = item_walk_of(header, items_of);
     struct item item;
     uint32_t items_crc = 0;
     uint32_t items = 0;

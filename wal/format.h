@@ -38,6 +38,8 @@ struct wal_uuid {
 enum segment_kind {
     SEGMENT_APPENDED = 0, /* a frame for each group commit */
     SEGMENT_PACKED = 1,   /* the same records and changes in few frames */
+    SEGMENT_COMPRESSED =
+        2, /* likewise, some of them compressed: who does not know that refuses it */
 };
 
 /* How a packed segment ends, and how the one ended that it was made from: its successor knows that
@@ -64,18 +66,25 @@ struct segment_header {
     uint64_t prev_end;    /* bytes of the predecessor up to the end of its last frame; 0: none */
     uint32_t prev_crc;    /* header checksum of that frame: the chain goes on from it */
     uint64_t created_ns;  /* not after any timestamp in here, not before any in the predecessor */
-    struct segment_seal seal; /* of SEGMENT_PACKED; zeros otherwise */
+    struct segment_seal seal; /* of packed ones; zeros otherwise */
 };
+
+static inline bool segment_is_packed(const struct segment_header *header)
+{
+    return header->kind == SEGMENT_PACKED || header->kind == SEGMENT_COMPRESSED;
+}
 
 enum {
     FRAME_STATE = 1 << 0,  /* the items are the log's whole state, not a change of it */
     FRAME_MARK = 1 << 1,   /* no items: a witness that everything before it is durable */
     FRAME_CLEAN = 1 << 2,  /* with FRAME_MARK: the log was closed in good order behind it */
     FRAME_PACKED = 1 << 3, /* times of its items are in nanoseconds: see struct item_walk */
+    FRAME_COMPRESSED =
+        1 << 4, /* with FRAME_PACKED: the body is the items compressed (compress.h) */
 };
 
 struct frame_header {
-    uint32_t body_bytes;    /* items with their padding, without the header */
+    uint32_t body_bytes;    /* items with their padding, or those compressed; without the header */
     uint32_t items_crc;     /* CRC32C of all item headers one after the other, and so of the data */
     uint64_t base_offset;   /* offset of the first record, or of the next one if there is none */
     uint64_t base_bytes;    /* payload bytes of the log before this frame */
@@ -88,8 +97,16 @@ struct frame_header {
     uint32_t prev_crc; /* header checksum of the frame before, across segments */
     uint16_t flags;
     uint32_t zero_sectors; /* frame_zero_sectors() when it was written: tells torn from damaged */
+    uint32_t plain_bytes;  /* of FRAME_COMPRESSED: of the items … */
+    uint32_t body_crc;     /* … and CRC32C of the body, which is looked at first; else 0 */
     uint32_t crc;          /* header checksum, seeded with the salt: set by encode and decode */
 };
+
+/* Bytes of a frame's items with their padding. */
+static inline uint32_t frame_items_bytes(const struct frame_header *header)
+{
+    return header->flags & FRAME_COMPRESSED ? header->plain_bytes : header->body_bytes;
+}
 
 enum item_kind {
     ITEM_RECORD = 1,
@@ -149,7 +166,7 @@ static inline uint64_t frame_bytes(uint32_t body_bytes)
 void frame_header_encode(struct frame_header *header, uint64_t salt, void *bytes);
 
 /* Decodes FRAME_HEADER_BYTES that stand at `position` of a file with this salt. A header that
- * decodes has body_bytes <= FRAME_BODY_BYTES_MAX and counts that can fit such a body.
+ * decodes has body_bytes and frame_items_bytes() <= FRAME_BODY_BYTES_MAX, and counts that can fit those.
  * Errors:
  *   -ENODATA          all FRAME_HEADER_BYTES are zero: nothing was written here
  *   -EBADMSG          no frame header of this segment and position
@@ -184,7 +201,7 @@ uint32_t item_crc(const void *attributes, uint32_t attribute_bytes, const void *
  * Returns items_crc continued over this item's header. */
 uint32_t item_encode(const struct item *item, uint32_t items_crc, void *bytes);
 
-/* Walks the items of one body: begin with item_walk_of(). */
+/* Walks the items of one frame: begin with item_walk_of(). */
 struct item_walk {
     const uint8_t *body;
     uint32_t body_bytes;
@@ -193,7 +210,8 @@ struct item_walk {
     uint64_t time_ns; /* that the next item's time counts from */
 };
 
-struct item_walk item_walk_of(const struct frame_header *header, const void *body);
+/* The items are the body of the frame, or what that unpacks to: see frame_open(). */
+struct item_walk item_walk_of(const struct frame_header *header, const void *items);
 
 /* The next item, its pointers into the body. The item's own checksum is not verified: see
  * item_is_intact().
@@ -208,11 +226,11 @@ bool item_is_intact(const struct item *item);
 /* Whether the item is a trim that can be read, and then the offset of the first record that stays. */
 bool item_trims(const struct item *item, uint64_t *ret_offset);
 
-/* Verifies that a body is what its header says: items_crc, counts and the structure; with `deep`
- * each item's checksum as well.
+/* Verifies that the items are what the header says: items_crc, counts and the structure; with `deep`
+ * each item's checksum as well. Who reads frames calls frame_open(), which calls this.
  * Errors:
  *   -EBADMSG  it is not */
-int frame_body_verify(const struct frame_header *header, const void *body, bool deep);
+int frame_body_verify(const struct frame_header *header, const void *items, bool deep);
 
 /* Whether the bytes from the end of the body to the end of the frame are as written. */
 bool frame_padding_is_intact(const void *frame, uint32_t body_bytes);

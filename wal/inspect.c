@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "wal/base.h"
+#include "wal/compress.h"
 #include "wal/inspect_end.h"
 #include "wal/inspect_folder.h"
 #include "wal/io.h"
@@ -35,6 +36,7 @@ struct inspector {
     uint8_t *window;
     size_t capacity;
     uint64_t begin, window_end;
+    struct unpacked unpacked;
 };
 
 static void inspector_done(struct inspector *in)
@@ -42,6 +44,7 @@ static void inspector_done(struct inspector *in)
     if (in->handle >= 0)
         in->io->ops->close(in->io, in->handle);
     free(in->window);
+    unpacked_done(&in->unpacked);
     inspect_folder_done(&in->folder);
 }
 
@@ -155,6 +158,7 @@ static void describe_frame(const struct inspector *in, const struct frame_header
         .durable_frame = header->durable_frame,
         .timestamp_ns = header->timestamp_ns,
         .body_bytes = header->body_bytes,
+        .items_bytes = frame_items_bytes(header),
         .record_count = header->record_count,
         .item_count = header->item_count,
         .crc = header->crc,
@@ -163,6 +167,7 @@ static void describe_frame(const struct inspector *in, const struct frame_header
         .is_mark = header->flags & FRAME_MARK,
         .is_clean = header->flags & FRAME_CLEAN,
         .is_packed = header->flags & FRAME_PACKED,
+        .is_compressed = header->flags & FRAME_COMPRESSED,
     };
 }
 
@@ -206,16 +211,21 @@ static int visit_item(struct inspector *in, const struct inspect_frame *frame,
 
 /* The items of a frame whose structure is whole. */
 static int take_items(struct inspector *in, const struct frame_header *header,
-                      const struct inspect_frame *frame, const uint8_t *body)
+                      const struct inspect_frame *frame, const uint8_t *items)
 {
-    struct item_walk walk = item_walk_of(header, body);
+    struct item_walk walk = item_walk_of(header, items);
     struct item item;
     uint64_t began = 0;
     for (int rc; (rc = item_next(&walk, &item)) == 0; began = walk.position) {
         uint64_t position = frame->position + FRAME_HEADER_BYTES + began;
+        uint64_t position_end = position + (walk.position - began);
         bool is_record = item.kind == ITEM_RECORD, is_intact = item_is_intact(&item);
+        if (frame->is_compressed) { /* its bytes are everybody's */
+            position = frame->position;
+            position_end = position + frame->bytes;
+        }
         if (!is_intact)
-            rc = note_damage(in, position, position + (walk.position - began), in->end->offset,
+            rc = note_damage(in, position, position_end, in->end->offset,
                              in->end->offset + is_record,
                              is_record ? "a record does not match its checksum"
                                        : "a change of the log's state does not match its checksum");
@@ -248,10 +258,15 @@ static int take_frame(struct inspector *in, const struct frame_header *header, c
 {
     struct inspect_end *end = in->end;
     struct inspect_frame frame;
-    const char *fault = !data ? "a frame cannot be read"
-                        : frame_body_verify(header, data + FRAME_HEADER_BYTES, false) < 0
-                            ? "a frame does not match its checksum"
-                            : NULL;
+    const uint8_t *items = NULL;
+    const char *fault = "a frame cannot be read";
+    int rc = 0;
+    if (data) {
+        rc = frame_open(&in->unpacked, header, data + FRAME_HEADER_BYTES, false, &items);
+        fault = rc < 0 ? "a frame does not match its checksum" : NULL;
+    }
+    if (rc < 0 && rc != -EBADMSG)
+        return rc;
     describe_frame(in, header, &frame);
     if ((header->flags & FRAME_STATE) && !fault) {
         state_done(&end->state);
@@ -260,14 +275,14 @@ static int take_frame(struct inspector *in, const struct frame_header *header, c
     end->offset = header->base_offset;
     end->bytes = header->base_bytes;
     end->timestamp_ns = max_u64(end->timestamp_ns, header->timestamp_ns);
-    int rc = 0;
+    rc = 0;
     if (in->visitor->frame)
         rc = in->visitor->frame(in->visitor->context, &frame);
     if (rc == 0 && fault)
         rc = note_damage(in, frame.position, frame.position + frame.bytes, header->base_offset,
                          header->base_offset + header->record_count, fault);
     else if (rc == 0)
-        rc = take_items(in, header, &frame, data + FRAME_HEADER_BYTES);
+        rc = take_items(in, header, &frame, items);
     if (rc == 0 && !fault && !frame_padding_is_fine(data, header->body_bytes)) {
         uint64_t used = frame.position + FRAME_HEADER_BYTES + header->body_bytes;
         rc = note_damage(in, used, frame.position + frame.bytes, end->offset, end->offset,
@@ -277,7 +292,7 @@ static int take_frame(struct inspector *in, const struct frame_header *header, c
         return rc;
 
     if (fault) /* its payload: at most what it has room for */
-        end->bytes = header->base_bytes + header->body_bytes;
+        end->bytes = header->base_bytes + frame_items_bytes(header);
     end->offset = header->base_offset + header->record_count;
     end->position = frame.position + frame.bytes;
     end->frame_no = header->frame_no + 1;
@@ -502,8 +517,9 @@ static int take_next(struct inspector *in, const struct bounds *bounds)
         return rc;
     if (rc == -EIO)
         data = NULL;
+    const uint8_t *items;
     if (bounds->is_last && data &&
-        frame_body_verify(&header, data + FRAME_HEADER_BYTES, true) < 0) {
+        frame_open(&in->unpacked, &header, data + FRAME_HEADER_BYTES, true, &items) < 0) {
         bool torn;
         rc = is_torn(in, bounds->limit, &torn);
         if (rc < 0)
@@ -515,19 +531,20 @@ static int take_next(struct inspector *in, const struct bounds *bounds)
             return rc;
     }
     if (end->position == WAL_BLOCK_BYTES && data)
-        end->has_state_frame = frame_body_verify(&header, data + FRAME_HEADER_BYTES, true) == 0;
+        end->has_state_frame =
+            frame_open(&in->unpacked, &header, data + FRAME_HEADER_BYTES, true, &items) == 0;
     return take_frame(in, &header, data);
 }
 
 static bool is_packed(const struct inspector *in)
 {
-    return in->segment->header.kind == SEGMENT_PACKED;
+    return segment_is_packed(&in->segment->header);
 }
 
 /* Where the file ends of a segment whose successor says this. */
 static uint64_t sealed_end_of(const struct segment_header *header, uint64_t prev_end)
 {
-    return header->kind == SEGMENT_PACKED ? header->seal.end : prev_end;
+    return segment_is_packed(header) ? header->seal.end : prev_end;
 }
 
 /* Behind the last frame of a packed segment, if it is as its header says: from there to the end of
@@ -673,7 +690,8 @@ static int visit_segment(struct inspector *in, const struct inspect_candidate *c
         .created_ns = header->created_ns,
         .file_bytes = candidate->file_bytes,
         .prev_crc = header->prev_crc,
-        .is_packed = header->kind == SEGMENT_PACKED,
+        .is_packed = segment_is_packed(header),
+        .is_compressed = header->kind == SEGMENT_COMPRESSED,
     };
     memcpy(told.log, &header->log, sizeof(told.log));
     return in->visitor->segment(in->visitor->context, &told);

@@ -49,7 +49,8 @@ struct inspect_segment {
     uint64_t segment_no, base_offset, base_bytes, base_frame, prev_end, created_ns, file_bytes;
     uint32_t prev_crc;
     uint8_t log[16];
-    bool is_packed; /* rewritten densely: see pack.c */
+    bool is_packed;     /* rewritten densely: see pack.c … */
+    bool is_compressed; /* … with frames that are compressed */
 };
 
 enum inspect_item_kind { INSPECT_RECORD, INSPECT_SET, INSPECT_REMOVE, INSPECT_TRIM };
@@ -58,8 +59,8 @@ enum inspect_item_kind { INSPECT_RECORD, INSPECT_SET, INSPECT_REMOVE, INSPECT_TR
 struct inspect_frame {
     uint64_t segment_no, position, bytes;
     uint64_t frame_no, base_offset, base_bytes, durable_frame, timestamp_ns;
-    uint32_t body_bytes, record_count, item_count, crc, prev_crc;
-    bool is_state, is_mark, is_clean, is_packed;
+    uint32_t body_bytes, items_bytes, record_count, item_count, crc, prev_crc;
+    bool is_state, is_mark, is_clean, is_packed, is_compressed;
 };
 
 /* One item of a frame; the pointers stay good until the visit returns. */

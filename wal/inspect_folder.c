@@ -99,7 +99,7 @@ int inspect_folder_reopen(const struct inspect_folder *folder, struct inspect_ca
     struct segment_header header;
     int handle = inspect_folder_open(folder, candidate->number);
     if (handle < 0 || io->ops->read(io, handle, block, sizeof(block), 0) != sizeof(block) ||
-        segment_header_decode(&header, block) < 0 || header.kind != SEGMENT_PACKED ||
+        segment_header_decode(&header, block) < 0 || !segment_is_packed(&header) ||
         header.segment_no != candidate->number || header.salt == candidate->header.salt ||
         memcmp(&header.log, &candidate->header.log, sizeof(header.log)) != 0)
         return handle;

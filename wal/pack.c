@@ -58,8 +58,7 @@ static bool can_be_packed(const struct segment *segment, const struct segment *n
     return header->kind == SEGMENT_APPENDED && !segment->pack_tried &&
            segment->end_offset > first_offset &&
            header->segment_no + 1 == next->header.segment_no &&
-           segment->end == next->header.prev_end && next->header.base_bytes >= header->base_bytes &&
-           is_worth_it(segment->file_bytes, least_bytes(segment, next));
+           segment->end == next->header.prev_end && next->header.base_bytes >= header->base_bytes;
 }
 
 /* The oldest segment that can be packed: its facts are copied, for it may be trimmed meanwhile. */
@@ -67,10 +66,12 @@ static bool find_candidate_locked(struct wal *wal, struct pack *pack)
 {
     for (size_t i = 0; i + 1 < wal->segment_count; i++) {
         struct segment *segment = wal->segments[i], *next = wal->segments[i + 1];
-        if (!can_be_packed(segment, next, wal->first_offset))
+        const bool is_dense = !is_worth_it(segment->file_bytes, least_bytes(segment, next));
+        if (!can_be_packed(segment, next, wal->first_offset) || (is_dense && !pack->file.compress))
             continue;
         segment->pack_tried = true;
         pack->from_bytes = segment->file_bytes;
+        pack->file.is_dense = is_dense;
         pack->file.from = segment->header;
         pack->file.seal = (struct segment_seal){
             .original_end = next->header.prev_end,
@@ -361,7 +362,11 @@ void pack_step(struct wal *wal)
     *pack = (struct pack){
         .chore = {.lane = LANE_PACK, .run = write_run, .done = write_done, .wal = wal},
         .wal = wal,
-        .file = {.io = store->io, .pool = &store->scratch, .pace = pace, .context = pack},
+        .file = {.io = store->io,
+                 .pool = &store->scratch,
+                 .pace = pace,
+                 .context = pack,
+                 .compress = store->config.pack_compression == STORE_COMPRESSION_ZSTD},
     };
     pthread_mutex_lock(&wal->lock);
     bool able = !wal->closing && !wal->failed && !wal->damaged;

@@ -1,6 +1,6 @@
 /*
  * A packed segment holds the items of a sealed one, in their order and each with the checksum that it
- * was appended with, in frames of PACKED_FRAME_BYTES. What differs is what frames add: fewer headers,
+ * was appended with, in frames of frame_bytes_max(). What differs is what frames add: fewer headers,
  * less padding, no marks, and times in nanoseconds, since many frames' times are now counted from one.
  *
  * Nothing is believed on the way. Each frame of the source has to follow the one before it, and all of
@@ -14,11 +14,18 @@
 #include <string.h>
 
 #include "wal/base.h"
+#include "wal/compress.h"
 #include "wal/crc32c.h"
 #include "wal/defects.h"
 
 /* A frame is read whole for one record of it, and what fills it up is at most one item. */
 #define PACKED_FRAME_BYTES (32u << 10)
+/* The same before it is compressed. What is left of it is rounded up to blocks: of lines of JSON, 5 times
+ * smaller by zstd, 4.0 times were left with 32 and 64 KiB, 4.6 with 128 and 4.9 with 256, and a read of
+ * one record unpacked its frame in 22, 39, 77 and 162 µs. */
+#define COMPRESSED_FRAME_BYTES (128u << 10)
+/* So much of a segment tells what compression will make of the rest. */
+#define SAMPLE_BYTES (2 * COMPRESSED_FRAME_BYTES)
 #define WINDOW_BYTES (256u << 10)
 #define SALT_BYTES 8
 
@@ -38,6 +45,7 @@ struct reader {
     uint32_t crc;
 
     uint32_t digest; /* of all items before it */
+    struct unpacked unpacked;
 };
 
 static void reader_done(struct reader *reader)
@@ -45,6 +53,7 @@ static void reader_done(struct reader *reader)
     if (reader->handle >= 0)
         reader->file->io->ops->close(reader->file->io, reader->handle);
     buffer_put(reader->file->pool, reader->window, reader->capacity);
+    unpacked_done(&reader->unpacked);
 }
 
 static int reader_open(struct reader *reader, const struct pack_file *file, const char *name,
@@ -110,9 +119,9 @@ static void digest_item(struct reader *reader, const struct item *item)
 
 /* The items of a frame that was verified. */
 static void note_items(struct reader *reader, const struct frame_header *header,
-                       const uint8_t *body)
+                       const uint8_t *items)
 {
-    struct item_walk walk = item_walk_of(header, body);
+    struct item_walk walk = item_walk_of(header, items);
     struct item item;
     while (item_next(&walk, &item) == 0) {
         reader->bytes += item.kind == ITEM_RECORD ? item.data_bytes : 0;
@@ -130,7 +139,8 @@ static bool follows(const struct reader *reader, const struct frame_header *head
 }
 
 /* The next frame. Errors: -ENODATA: behind the last one; -EBADMSG: none that is whole. */
-static int reader_next(struct reader *reader, struct frame_header *ret_header, uint8_t **ret_body)
+static int reader_next(struct reader *reader, struct frame_header *ret_header,
+                       const uint8_t **ret_items)
 {
     uint8_t *data;
     if (reader->position == reader->end)
@@ -149,13 +159,14 @@ static int reader_next(struct reader *reader, struct frame_header *ret_header, u
     rc = reader_get(reader, reader->position, bytes, &data);
     if (rc != 0)
         return rc;
-    *ret_body = data + FRAME_HEADER_BYTES;
-    if (frame_body_verify(ret_header, *ret_body, !DEFECT(PACK_TRUST_DAMAGE)) < 0)
-        return -EBADMSG;
+    rc = frame_open(&reader->unpacked, ret_header, data + FRAME_HEADER_BYTES,
+                    !DEFECT(PACK_TRUST_DAMAGE), ret_items);
+    if (rc < 0)
+        return rc;
     /* No record is hurt, but a copy that repair keeps of it names its place in this very file. */
     if (!frame_padding_is_fine(data, ret_header->body_bytes))
         return -EBADMSG;
-    note_items(reader, ret_header, *ret_body);
+    note_items(reader, ret_header, *ret_items);
     reader->position += bytes;
     reader->frame_no++;
     reader->offset += ret_header->record_count;
@@ -175,6 +186,8 @@ struct writer {
     uint64_t newest_ns; /* of all items: no later frame may seem older than a record before it */
     uint64_t position, frame_no, offset, bytes;
     uint32_t crc;
+    struct compressor compressor;
+    bool has_compressed; /* frames */
 };
 
 static void writer_done(struct writer *writer)
@@ -182,6 +195,12 @@ static void writer_done(struct writer *writer)
     if (writer->handle >= 0)
         writer->file->io->ops->close(writer->file->io, writer->handle);
     buffer_put(writer->file->pool, writer->frame, writer->capacity);
+    compressor_done(&writer->compressor);
+}
+
+static uint32_t frame_bytes_max(const struct pack_file *file)
+{
+    return file->compress ? COMPRESSED_FRAME_BYTES : PACKED_FRAME_BYTES;
 }
 
 static int writer_write(struct writer *writer, const void *data, uint64_t bytes, uint64_t position)
@@ -191,25 +210,57 @@ static int writer_write(struct writer *writer, const void *data, uint64_t bytes,
     return rc == 0 ? file->pace(file->context, bytes) : rc;
 }
 
-static int write_frame(struct writer *writer)
+/* Lays the frame out as it goes to the disk, and puts it there. */
+static int write_out(struct writer *writer, uint8_t *frame)
 {
     struct frame_header *header = &writer->header;
-    if (header->body_bytes == 0 && !(header->flags & FRAME_STATE))
-        return 0;
-    if (writer->position + frame_bytes(header->body_bytes) > writer->file->seal.original_end)
+    const uint64_t bytes = frame_bytes(header->body_bytes);
+    if (writer->position + bytes > writer->file->seal.original_end)
         return -EFBIG; /* records of which two do not fit a frame, where many shared one */
     header->frame_no = header->durable_frame = writer->frame_no++;
     header->position = writer->position;
     header->prev_crc = writer->crc;
-    frame_finish(header, writer->frame);
-    frame_header_encode(header, writer->file->header.salt, writer->frame);
+    frame_finish(header, frame);
+    frame_header_encode(header, writer->file->header.salt, frame);
     writer->crc = header->crc;
-    writer->position += frame_bytes(header->body_bytes);
+    writer->position += bytes;
     frame_index_add(&writer->file->index, header->base_offset, header->timestamp_ns,
                     header->position);
-    int rc = writer_write(writer, writer->frame, frame_bytes(header->body_bytes), header->position);
+    int rc = writer_write(writer, frame, bytes, header->position);
     *header = (struct frame_header){0};
     return rc;
+}
+
+/* Errors: -EMSGSIZE: no block is saved by that, and nothing was written; others as from writing. */
+static int write_compressed(struct writer *writer)
+{
+    struct frame_header *header = &writer->header;
+    struct buffer_pool *pool = writer->file->pool;
+    const uint64_t room = frame_bytes(header->body_bytes) - WAL_BLOCK_BYTES;
+    if (room == 0)
+        return -EMSGSIZE;
+    size_t capacity;
+    uint8_t *frame = buffer_get(pool, room, &capacity);
+    if (!frame)
+        return -ENOMEM;
+    int rc = frame_compress(&writer->compressor, header, writer->frame + FRAME_HEADER_BYTES,
+                            frame + FRAME_HEADER_BYTES, room - FRAME_HEADER_BYTES - 1);
+    if (rc == 0) {
+        writer->has_compressed = true;
+        rc = write_out(writer, frame);
+    }
+    buffer_put(pool, frame, capacity);
+    return rc;
+}
+
+static int write_frame(struct writer *writer)
+{
+    const struct frame_header *header = &writer->header;
+    const bool is_state = header->flags & FRAME_STATE;
+    if (header->body_bytes == 0 && !is_state)
+        return 0;
+    int rc = writer->file->compress && !is_state ? write_compressed(writer) : -EMSGSIZE;
+    return rc == -EMSGSIZE ? write_out(writer, writer->frame) : rc;
 }
 
 static int make_room(struct writer *writer, uint64_t bytes)
@@ -222,7 +273,7 @@ static int make_room(struct writer *writer, uint64_t bytes)
         return -EMSGSIZE;
     struct buffer_pool *pool = writer->file->pool;
     size_t capacity;
-    uint8_t *larger = buffer_get(pool, max_u64(needed, PACKED_FRAME_BYTES), &capacity);
+    uint8_t *larger = buffer_get(pool, max_u64(needed, frame_bytes_max(writer->file)), &capacity);
     if (!larger)
         return -ENOMEM;
     if (used > 0)
@@ -264,7 +315,7 @@ static int add_item(struct writer *writer, struct item item, uint64_t frame_ns)
         item_bytes(item.attribute_bytes, item.data_bytes) + item_bytes(0, sizeof(uint64_t));
     int rc = 0;
     if (header->body_bytes > 0 &&
-        FRAME_HEADER_BYTES + header->body_bytes + bytes + 1 > PACKED_FRAME_BYTES)
+        FRAME_HEADER_BYTES + header->body_bytes + bytes + 1 > frame_bytes_max(writer->file))
         rc = write_frame(writer);
     if (rc == 0)
         rc = make_room(writer, bytes);
@@ -292,24 +343,24 @@ static int add_item(struct writer *writer, struct item item, uint64_t frame_ns)
 
 /* The first frame stays as it is: recovery and repair look for it. */
 static int copy_state_frame(struct writer *writer, const struct frame_header *header,
-                            const uint8_t *body)
+                            const uint8_t *items)
 {
     int rc = make_room(writer, header->body_bytes);
     if (rc < 0)
         return rc;
     writer->header = *header;
-    memcpy(writer->frame + FRAME_HEADER_BYTES, body, header->body_bytes);
+    memcpy(writer->frame + FRAME_HEADER_BYTES, items, header->body_bytes);
     return write_frame(writer);
 }
 
-static int pack_frame(struct writer *writer, const struct frame_header *header, const uint8_t *body,
-                      bool is_last)
+static int pack_frame(struct writer *writer, const struct frame_header *header,
+                      const uint8_t *items, bool is_last)
 {
-    struct item_walk walk = item_walk_of(header, body);
+    struct item_walk walk = item_walk_of(header, items);
     struct item item;
     uint32_t records = header->record_count;
     if (header->flags & FRAME_STATE)
-        return copy_state_frame(writer, header, body);
+        return copy_state_frame(writer, header, items);
     while (item_next(&walk, &item) == 0) {
         if (DEFECT(PACK_DROP_LAST) && is_last && item.kind == ITEM_RECORD && records-- == 1)
             continue;
@@ -331,18 +382,28 @@ static bool ends_as_sealed(const struct reader *source, const struct segment_sea
            source->offset == seal->end_offset && source->bytes == seal->end_bytes;
 }
 
+/* Whether what was read so far, which was as dense as frames can be, has not become smaller. */
+static bool is_hopeless(const struct writer *writer, const struct reader *source)
+{
+    const uint64_t written = writer->position + writer->header.body_bytes;
+    return writer->file->is_dense && source->position >= SAMPLE_BYTES &&
+           written > source->position - source->position / 8;
+}
+
 static int pack_frames(struct pack_file *file, struct writer *writer, struct reader *source)
 {
     struct frame_header header;
-    uint8_t *body;
+    const uint8_t *items;
     int rc = reader_open(source, file, file->from_name, &file->from, file->seal.original_end);
     if (rc < 0)
         return rc;
-    while ((rc = reader_next(source, &header, &body)) == 0) {
+    while ((rc = reader_next(source, &header, &items)) == 0) {
         bool is_last = source->offset == file->seal.end_offset && header.record_count > 0;
-        rc = pack_frame(writer, &header, body, is_last);
+        rc = pack_frame(writer, &header, items, is_last);
         if (rc != 0)
             return rc;
+        if (is_hopeless(writer, source))
+            return -EFBIG;
     }
     if (rc != -ENODATA)
         return rc;
@@ -358,6 +419,8 @@ static int write_header(struct pack_file *file, struct writer *writer)
     struct segment_seal *seal = &file->header.seal;
     seal->end = file->file_bytes = writer->position;
     seal->crc = writer->crc;
+    if (writer->has_compressed && !DEFECT(COMPRESS_OLD_KIND))
+        file->header.kind = SEGMENT_COMPRESSED;
     if (DEFECT(PACK_WRONG_SEAL))
         seal->original_crc = writer->crc;
     segment_header_encode(&file->header, block);
@@ -378,16 +441,17 @@ static int read_back(struct pack_file *file, const char *name, const struct read
     CLEANUP(reader_done) struct reader reader;
     struct segment_header header;
     struct frame_header frame;
+    const uint8_t *items;
     uint8_t *data;
     int rc = reader_open(&reader, file, name, &file->header, file->header.seal.end);
     if (rc == 0)
         rc = reader_get(&reader, 0, WAL_BLOCK_BYTES, &data);
     if (rc != 0)
         return rc == -EBADMSG ? -EPROTO : rc;
-    if (segment_header_decode(&header, data) < 0 || header.kind != SEGMENT_PACKED ||
+    if (segment_header_decode(&header, data) < 0 || header.kind != file->header.kind ||
         header.salt != file->header.salt)
         return -EPROTO;
-    while ((rc = reader_next(&reader, &frame, &data)) == 0)
+    while ((rc = reader_next(&reader, &frame, &items)) == 0)
         continue;
     if (rc != -ENODATA)
         return rc == -EBADMSG ? -EPROTO : rc;

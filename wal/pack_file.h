@@ -25,6 +25,8 @@ struct pack_file {
      * returned. */
     int (*pace)(void *context, uint64_t bytes);
     void *context;
+    bool compress;
+    bool is_dense; /* as frames go: unless compression soon makes it smaller, that is left */
 
     /* What came of it. */
     struct segment_header header; /* of the packed file */
@@ -35,7 +37,7 @@ struct pack_file {
 /*
  * Makes the file `name`, synced and read back; frame_index_done() on the index in any case.
  * Errors: -EBADMSG: the sealed segment is not as it was written; -EPROTO: the new file is not as it
- * has to be; -EFBIG: it would be longer than the sealed one; what pace() returned; others from the
+ * has to be; -EFBIG: it would not be shorter than the sealed one; what pace() returned; others from the
  * disk. The file may be there all the same.
  */
 int pack_file_write(struct pack_file *file, const char *name);

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wal/compress.h"
 #include "wal/log.h"
 
 /* Frames that do not fit what is left of a window are read again: a window is much larger. */
@@ -120,6 +121,7 @@ struct recovery {
     int dir;
     struct names names;
     struct window window;
+    struct unpacked unpacked;
     bool damaged;
 
     /* Where the scan of the last segment stands. */
@@ -141,6 +143,7 @@ static void recovery_done(struct recovery *recovery)
     if (recovery->dir >= 0)
         recovery->io->ops->close(recovery->io, recovery->dir);
     window_done(&recovery->window);
+    unpacked_done(&recovery->unpacked);
     free(recovery->names.numbers);
 }
 
@@ -332,10 +335,10 @@ static int apply_item(struct recovery *recovery, const struct item *item)
 }
 
 static int apply_frame(struct recovery *recovery, const struct frame_header *header,
-                       const uint8_t *body)
+                       const uint8_t *items)
 {
     struct wal *wal = recovery->wal;
-    struct item_walk walk = item_walk_of(header, body);
+    struct item_walk walk = item_walk_of(header, items);
     struct item item;
     uint64_t offset = recovery->offset;
     int rc;
@@ -381,7 +384,7 @@ static int take_frame(struct recovery *recovery)
     if (recovery->position + WAL_BLOCK_BYTES > window->file_bytes)
         return -ENODATA;
 
-    const uint8_t *data;
+    const uint8_t *data, *items;
     struct frame_header header;
     int rc = window_get(window, recovery->position, WAL_BLOCK_BYTES, &data);
     if (rc < 0)
@@ -396,10 +399,10 @@ static int take_frame(struct recovery *recovery)
     rc = window_get(window, recovery->position, bytes, &data);
     if (rc < 0)
         return rc;
-    bool whole = frame_body_verify(&header, data + FRAME_HEADER_BYTES, true) == 0;
-    if (!whole && !DEFECT(SKIP_BODY_CHECK))
-        return -ENODATA;
-    rc = apply_frame(recovery, &header, data + FRAME_HEADER_BYTES);
+    rc = frame_open(&recovery->unpacked, &header, data + FRAME_HEADER_BYTES, true, &items);
+    if (rc < 0 && (rc != -EBADMSG || !items || !DEFECT(SKIP_BODY_CHECK)))
+        return rc == -EBADMSG ? -ENODATA : rc;
+    rc = apply_frame(recovery, &header, items);
     return rc == -EBADMSG ? -ENODATA : rc;
 }
 
@@ -412,9 +415,9 @@ struct rest {
 };
 
 /* Of the records of a frame whose structure is verified. */
-static uint64_t payload_bytes(const struct frame_header *header, const uint8_t *body)
+static uint64_t payload_bytes(const struct frame_header *header, const uint8_t *items)
 {
-    struct item_walk walk = item_walk_of(header, body);
+    struct item_walk walk = item_walk_of(header, items);
     struct item item;
     uint64_t bytes = 0;
     while (item_next(&walk, &item) == 0)
@@ -424,10 +427,10 @@ static uint64_t payload_bytes(const struct frame_header *header, const uint8_t *
 
 /* What stands behind damage was acknowledged all the same: a trim must not be undone by it. */
 static int apply_later_state(struct recovery *recovery, const struct frame_header *header,
-                             const uint8_t *body)
+                             const uint8_t *items)
 {
     const uint64_t offset = recovery->offset, bytes = recovery->bytes;
-    struct item_walk walk = item_walk_of(header, body);
+    struct item_walk walk = item_walk_of(header, items);
     struct item item;
     int rc = 0;
     recovery->offset = header->base_offset;
@@ -452,16 +455,16 @@ static int examine_later_frame(struct recovery *recovery, uint64_t position, con
     uint64_t bytes = frame_bytes(header.body_bytes);
     if (position + bytes > recovery->window.file_bytes)
         return 0;
-    const uint8_t *data;
+    const uint8_t *data, *items;
     int rc = window_get(&recovery->window, position, bytes, &data);
+    if (rc == 0)
+        rc = frame_open(&recovery->unpacked, &header, data + FRAME_HEADER_BYTES, true, &items);
     if (rc < 0)
-        return rc;
-    if (frame_body_verify(&header, data + FRAME_HEADER_BYTES, true) < 0)
-        return 0;
+        return rc == -EBADMSG ? 0 : rc;
     rest->valid_end = position + bytes;
     rest->valid_offset = header.base_offset + header.record_count;
-    rest->valid_bytes = header.base_bytes + payload_bytes(&header, data + FRAME_HEADER_BYTES);
-    return apply_later_state(recovery, &header, data + FRAME_HEADER_BYTES);
+    rest->valid_bytes = header.base_bytes + payload_bytes(&header, items);
+    return apply_later_state(recovery, &header, items);
 }
 
 static int examine_rest(struct recovery *recovery, struct rest *rest)
@@ -605,7 +608,7 @@ static int is_hurt_in_data_alone(struct recovery *recovery, struct frame_header 
                                  uint64_t *ret_bytes, bool *ret_hurt)
 {
     struct window *window = &recovery->window;
-    const uint8_t *data;
+    const uint8_t *data, *items;
     uint64_t salt = recovery->wal->active->header.salt;
     *ret_hurt = false;
     int rc = window_get(window, recovery->position, WAL_BLOCK_BYTES, &data);
@@ -618,10 +621,12 @@ static int is_hurt_in_data_alone(struct recovery *recovery, struct frame_header 
     if (recovery->position + bytes > window->file_bytes)
         return 0;
     rc = window_get(window, recovery->position, bytes, &data);
-    *ret_hurt = rc == 0 && frame_body_verify(ret_header, data + FRAME_HEADER_BYTES, false) == 0;
+    if (rc == 0)
+        rc = frame_open(&recovery->unpacked, ret_header, data + FRAME_HEADER_BYTES, false, &items);
+    *ret_hurt = rc == 0;
     if (*ret_hurt)
-        *ret_bytes = payload_bytes(ret_header, data + FRAME_HEADER_BYTES);
-    return rc;
+        *ret_bytes = payload_bytes(ret_header, items);
+    return rc == -EBADMSG ? 0 : rc;
 }
 
 /* Puts the end of a damaged log behind all that can still be told of: readers find the gaps. */
@@ -732,7 +737,7 @@ static int scan_last(struct recovery *recovery)
         return rc;
     if (recovery->position == WAL_BLOCK_BYTES)
         note_damage(recovery, recovery->offset); /* not even the state is whole */
-    if (last->header.kind == SEGMENT_PACKED)
+    if (segment_is_packed(&last->header))
         return lack_successor(recovery, &last->header.seal);
     return settle_end(recovery, unreadable);
 }
@@ -743,7 +748,7 @@ static int scan_last(struct recovery *recovery)
 static bool is_sealed_by(const struct segment_header *header, const struct segment_header *next)
 {
     const struct segment_seal *seal = &header->seal;
-    return header->kind != SEGMENT_PACKED ||
+    return !segment_is_packed(header) ||
            (seal->original_end == next->prev_end && seal->original_crc == next->prev_crc &&
             seal->end_offset == next->base_offset);
 }
@@ -769,7 +774,7 @@ static int check_sealed(struct recovery *recovery)
         /* What a file lacks of its last block is zeros that a short write left out. */
         uint64_t file_end = round_up(segment->file_bytes, WAL_BLOCK_BYTES);
         uint64_t end = adjacent ? next->header.prev_end : file_end;
-        if (segment->header.kind == SEGMENT_PACKED)
+        if (segment_is_packed(&segment->header))
             end = segment->header.seal.end;
         segment->end = min_u64(end, file_end);
         segment->end_offset = next->header.base_offset;

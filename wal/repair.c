@@ -265,23 +265,25 @@ static bool derive_header(struct repair *repair, const struct inspect_damage *da
     return true;
 }
 
-/* Whether the frames of a file are packed, and the last one of them, which ends where the file does;
- * its position is 0 if that one is lost. */
-static bool holds_packed_frames(struct repair *repair, int handle, uint64_t salt, uint64_t file_end,
-                                struct frame_header *ret_last)
+/* What kind of segment the frames of a file are of, and the last one of them, which ends where the file
+ * does; its position is 0 if that one is lost. */
+static uint16_t kind_by_frames(struct repair *repair, int handle, uint64_t salt, uint64_t file_end,
+                               struct frame_header *ret_last)
 {
     struct wal_io *io = repair->io;
     _Alignas(WAL_BLOCK_BYTES) uint8_t block[WAL_BLOCK_BYTES];
-    bool packed = false;
+    uint16_t flags = 0;
     for (uint64_t position = WAL_BLOCK_BYTES; position < file_end;) {
         bool whole = io->ops->read(io, handle, block, sizeof(block), position) == WAL_BLOCK_BYTES &&
                      frame_header_decode(ret_last, salt, position, block) == 0;
         if (!whole)
             *ret_last = (struct frame_header){0};
         position += whole ? frame_bytes(ret_last->body_bytes) : WAL_BLOCK_BYTES;
-        packed = packed || (ret_last->flags & FRAME_PACKED);
+        flags |= ret_last->flags;
     }
-    return packed;
+    if (flags & FRAME_COMPRESSED)
+        return SEGMENT_COMPRESSED;
+    return flags & FRAME_PACKED ? SEGMENT_PACKED : SEGMENT_APPENDED;
 }
 
 /* What the segment behind a packed one says of the end of the original. If its header is lost, too,
@@ -305,7 +307,7 @@ static bool read_successor(struct repair *repair, uint64_t number, uint64_t end,
                    read_first_frame(repair, handle, &frame, &salt, &has_second) && has_second &&
                    frame.base_offset == last->base_offset + last->record_count &&
                    frame.base_bytes >= last->base_bytes &&
-                   frame.base_bytes - last->base_bytes <= last->body_bytes;
+                   frame.base_bytes - last->base_bytes <= frame_items_bytes(last);
     io->ops->close(io, handle);
     if (derived)
         *ret_next = (struct segment_header){
@@ -328,10 +330,10 @@ static void derive_seal(struct repair *repair, int handle, struct segment_header
     struct frame_header last = {0};
     const int64_t file_bytes = io->ops->file_bytes(io, handle);
     const uint64_t end = file_bytes < 0 ? 0 : round_up((uint64_t)file_bytes, WAL_BLOCK_BYTES);
-    if (!holds_packed_frames(repair, handle, header->salt, end, &last) ||
+    packed.kind = kind_by_frames(repair, handle, header->salt, end, &last);
+    if (packed.kind == SEGMENT_APPENDED ||
         !read_successor(repair, header->segment_no + 1, end, &last, &next))
         return;
-    packed.kind = SEGMENT_PACKED;
     packed.seal = (struct segment_seal){
         .end = end,
         .crc = last.crc,

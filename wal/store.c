@@ -53,6 +53,8 @@ int store_config_check(const struct store_config *config, const char **ret_field
     } fields[] = {
         {config->io, STORE_IO_AUTO, STORE_IO_POSIX, "io: auto, uring or posix"},
         {config->direct, STORE_DIRECT_AUTO, STORE_DIRECT_OFF, "direct: auto, on or off"},
+        {config->pack_compression, STORE_COMPRESSION_NONE, STORE_COMPRESSION_ZSTD,
+         "pack_compression: none or zstd"},
         {config->committers, 1, 64, "committers: 1 to 64"},
         {config->ring_entries, 8, 4096, "ring_entries: 8 to 4096"},
         {is_power_of_two(config->ring_entries), 1, 1, "ring_entries: a power of two"},

@@ -17,6 +17,7 @@ struct wal_io;
 
 enum store_io { STORE_IO_AUTO, STORE_IO_URING, STORE_IO_POSIX };
 enum store_direct { STORE_DIRECT_AUTO, STORE_DIRECT_ON, STORE_DIRECT_OFF };
+enum store_compression { STORE_COMPRESSION_NONE, STORE_COMPRESSION_ZSTD };
 
 struct store_config {
     enum store_io io;         /* URING is a demand: the store does not open without it */
@@ -31,9 +32,10 @@ struct store_config {
     uint64_t log_count_max; /* logs in the directory: no more are made; 0: no limit */
     unsigned write_handles_max; /* files open for appending at once; quiet ones are closed first */
     uint64_t memory_bytes_max;  /* of all batches waiting or in flight */
-    bool pack;                  /* sealed segments are rewritten densely, in the background */
-    uint64_t pack_bytes_per_s;  /* read and written for that; 0: no limit, as without a worker */
-    unsigned lock_timeout_ms; /* how long to wait for another process to let go of the directory */
+    bool pack;                  /* sealed segments are rewritten densely, in the background … */
+    enum store_compression pack_compression; /* … and compressed, where that makes them smaller */
+    uint64_t pack_bytes_per_s; /* read and written for that; 0: no limit, as without a worker */
+    unsigned lock_timeout_ms;  /* how long to wait for another process to let go of the directory */
     /* A thread that reads all logs again and again, for damage: so fast at most (0: there is none), and
      * so long from the end of one pass to the next; the first comes after 5 minutes at most. */
     uint64_t scrub_bytes_per_s, scrub_interval_us;

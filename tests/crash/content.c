@@ -9,6 +9,8 @@
 
 /* Contents of all sizes begin somewhere in the first NOISE_BEGINS bytes, which a cache can hold. */
 #define NOISE_BEGINS 65536u
+/* Three of four stretches of this length are letters, so that compression gets somewhere. */
+#define LETTERS_BYTES 4096u
 static uint8_t noise[CONTENT_BYTES_MAX + NOISE_BEGINS];
 static uint8_t scratch[CONTENT_BYTES_MAX];
 
@@ -19,6 +21,8 @@ void content_init(void)
     for (size_t i = 0; i < sizeof(noise); i += sizeof(uint64_t)) {
         uint64_t word = random_next(&random);
 
+        if (i / LETTERS_BYTES % 4 > 0)
+            word = (word & UINT64_C(0x0f0f0f0f0f0f0f0f)) | UINT64_C(0x4040404040404040);
         memcpy(noise + i, &word, sizeof(word));
     }
 }

@@ -21,6 +21,7 @@
 #include "tests/crash/layout.h"
 #include "tests/crash/wound.h"
 #include "wal/base.h"
+#include "wal/compress.h"
 #include "wal/repair.h"
 
 typedef unsigned long long ull;
@@ -244,8 +245,10 @@ static bool looks_torn(const struct layout_segment *new, const struct layout_fra
 static void assess_records(struct wound *wound, const struct layout_frame *frame, bool is_hurt,
                            const struct layout_segment *new)
 {
+    CLEANUP(unpacked_done) struct unpacked unpacked = {0};
     const struct frame_header *header = &frame->header;
     struct frame_header found;
+    const uint8_t *items;
     struct item item;
     uint64_t offset = header->base_offset;
 
@@ -259,9 +262,9 @@ static void assess_records(struct wound *wound, const struct layout_frame *frame
 
     if (frame_header_decode(&found, new->header.salt, frame->position, bytes) < 0 ||
         found.crc != header->crc ||
-        frame_body_verify(&found, bytes + FRAME_HEADER_BYTES, false) < 0)
+        frame_open(&unpacked, &found, bytes + FRAME_HEADER_BYTES, false, &items) < 0)
         return;
-    struct item_walk walk = item_walk_of(&found, bytes + FRAME_HEADER_BYTES);
+    struct item_walk walk = item_walk_of(&found, items);
 
     while (item_next(&walk, &item) == 0) {
         if (item.kind == ITEM_RECORD)

@@ -18,7 +18,7 @@ struct reading {
     struct log_model *log;
     struct state running; /* after all items so far */
     struct state head;    /* of the STATE frame at hand */
-    bool in_head, has_running;
+    bool in_head, has_running, is_compressed;
 };
 
 struct lookup {
@@ -63,10 +63,24 @@ static void leave_head(struct reading *reading, ull segment_no)
     reading->has_running = true;
 }
 
+static int see_segment(void *context, const struct inspect_segment *segment)
+{
+    struct reading *reading = context;
+
+    reading->is_compressed = segment->is_compressed;
+    return 0;
+}
+
 static int see_frame(void *context, const struct inspect_frame *frame)
 {
     struct reading *reading = context;
 
+    /* Programs that do not know of compression go by the kind of the segment. */
+    if (frame->is_compressed && !reading->is_compressed)
+        violation(reading->history, reading->log,
+                  "segment %llu does not say that frames of it are compressed",
+                  (ull)frame->segment_no);
+    reading->history->totals->compressed += frame->is_compressed;
     leave_head(reading, frame->segment_no);
     reading->in_head = frame->is_state;
     return 0;
@@ -91,7 +105,8 @@ void check_files(struct history *history, struct log_model *log)
 {
     struct wal_io *io = history->spy.io;
     struct reading reading = {.history = history, .log = log};
-    struct inspect_visitor visitor = {.context = &reading, .frame = see_frame, .item = see_item};
+    struct inspect_visitor visitor = {
+        .context = &reading, .segment = see_segment, .frame = see_frame, .item = see_item};
     struct inspection found;
     char path[64] = "data/logs/";
 

@@ -432,6 +432,8 @@ static void draw_config(struct history *history)
     config->threads = false;
     config->worker = false;
     config->pack = random_percent(random, 70);
+    if (random_percent(random, 50))
+        config->pack_compression = STORE_COMPRESSION_ZSTD;
     config->committers = random_percent(random, 85) ? 1 : 2;
     config->ring_entries = RANDOM_PICK(random, ring_sizes);
     config->logs_max =

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "wal/base.h"
+#include "wal/compress.h"
 
 struct naming {
     struct layout *layout;
@@ -36,6 +37,7 @@ static int compare_paths(const void *a, const void *b)
 /* Walks the frames of one segment; each must stand where the one before it ends. */
 static void read_frames(struct layout *layout, unsigned number)
 {
+    CLEANUP(unpacked_done) struct unpacked unpacked = {0};
     struct layout_segment *segment = &layout->segments[number];
     uint64_t position = WAL_BLOCK_BYTES;
     uint64_t frame_no = segment->header.base_frame;
@@ -43,13 +45,13 @@ static void read_frames(struct layout *layout, unsigned number)
     segment->end = position;
     while (position + WAL_BLOCK_BYTES <= segment->size) {
         struct frame_header header;
-        const uint8_t *frame = segment->bytes + position;
+        const uint8_t *frame = segment->bytes + position, *items;
 
         if (frame_header_decode(&header, segment->header.salt, position, frame) < 0 ||
             header.frame_no != frame_no ||
             position + frame_bytes(header.body_bytes) > segment->size)
             return;
-        if (frame_body_verify(&header, frame + FRAME_HEADER_BYTES, true) < 0)
+        if (frame_open(&unpacked, &header, frame + FRAME_HEADER_BYTES, true, &items) < 0)
             return;
         must(layout->frame_count < LAYOUT_FRAMES_MAX);
         layout->frames[layout->frame_count++] = (struct layout_frame){

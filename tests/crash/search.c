@@ -167,14 +167,14 @@ static void print_summary(const struct search_options *options, const struct boa
         "%llu records acknowledged, %llu verified, %llu torn tails, %llu refused, "
         "%llu logs failed by faults, %llu logs damaged, %llu repaired, %llu beyond repair, "
         "%llu gaps, %llu tails cut, "
-        "%llu logs refused without damage, %llu segments packed, %llu scrubs, %llu of them disturbed, "
+        "%llu logs refused without damage, %llu segments packed, %llu frames compressed, %llu scrubs, %llu of them disturbed, "
         "%llu places told, %llu run twice, %.0f histories/s, hash 0x%016llx\n",
         options->damage ? " --damage" : "", (ull)sum.histories, (ull)sum.operations,
         (ull)sum.crashes, (ull)sum.kills, (ull)sum.closes, (ull)sum.acknowledged, (ull)sum.verified,
         (ull)sum.torn, (ull)sum.refused_units, (ull)sum.failed_logs, (ull)sum.damaged_logs,
         (ull)sum.repaired_logs, (ull)sum.beyond_repair, (ull)sum.gaps, (ull)sum.cut_tails,
-        (ull)sum.refused_undamaged, (ull)sum.packed, (ull)sum.scrubs, (ull)sum.disturbed_scrubs,
-        (ull)sum.scrub_places, (ull)sum.repeated,
+        (ull)sum.refused_undamaged, (ull)sum.packed, (ull)sum.compressed, (ull)sum.scrubs,
+        (ull)sum.disturbed_scrubs, (ull)sum.scrub_places, (ull)sum.repeated,
         seconds > 0 ? (double)sum.histories / seconds : 0.0, (ull)sum.hash);
 }
 

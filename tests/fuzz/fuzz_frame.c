@@ -1,6 +1,6 @@
 /*
- * Fuzz target for wal/format.c: arbitrary bytes as frames, bodies, attribute lists and segment
- * headers. What is decoded must be consistent, must encode to the bytes it came from, and may not
+ * Fuzz target for wal/format.c and wal/compress.c: arbitrary bytes as frames, bodies, compressed bodies,
+ * attribute lists and segment headers. What is decoded must be consistent, must encode to the bytes it came from, and may not
  * read a byte past them: the input always lies in a block of exactly its size.
  *
  * Random bytes never carry a right checksum, so behind the first byte, which chooses what the rest
@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "wal/base.h"
+#include "wal/compress.h"
 #include "wal/crc32c.h"
 #include "wal/format.h"
 
@@ -37,6 +38,8 @@ enum {
     ITEM_CRCS = 1 << 3,  /* the checksum of each item, and its padding */
     BODY_SIZE = 1 << 4,  /* body_bytes: as many as can be read as items */
     BODY_COUNT = 1 << 5, /* items_crc and the counts */
+    COMPRESS = 1 << 6,   /* the body: what can be read as items, compressed */
+    UNPACK = 1 << 7,     /* the flags and the checksum of the body, as if it were compressed */
 };
 
 /* What is left of the input; beyond its end it is zeros. */
@@ -185,6 +188,30 @@ static void repair_frame_header(uint8_t *bytes, unsigned repairs, uint64_t salt,
     }
 }
 
+/* Makes the frame a compressed one of the items that were found, if they get smaller by that, which fits
+ * where they stand. */
+static void compress_items(uint8_t *bytes, uint8_t *body, uint32_t readable,
+                           const struct frame_header *found)
+{
+    struct frame_header header = *found;
+    struct compressor compressor = {0};
+    uint8_t *packed = allocate(readable);
+
+    header.flags = FRAME_PACKED;
+    header.body_bytes = readable;
+    if (frame_compress(&compressor, &header, body, packed, readable) == 0) {
+        must(header.flags == (FRAME_PACKED | FRAME_COMPRESSED) && header.plain_bytes == readable);
+        must(header.body_bytes < readable);
+        memcpy(body, packed, header.body_bytes);
+        put_le(bytes + 8, header.body_bytes, 4);
+        put_le(bytes + 76, header.flags, 2);
+        put_le(bytes + 84, header.plain_bytes, 4);
+        put_le(bytes + 88, header.body_crc, 4);
+    }
+    compressor_done(&compressor);
+    free(packed);
+}
+
 /* The promises of format.h about a header that was decoded. */
 static void check_frame_header(struct frame_header header, uint64_t salt, uint64_t position,
                                const uint8_t *bytes)
@@ -195,14 +222,17 @@ static void check_frame_header(struct frame_header header, uint64_t salt, uint64
 
     must(header.position == position);
     must(header.body_bytes <= FRAME_BODY_BYTES_MAX && header.item_count <= FRAME_ITEMS_MAX);
-    must((uint64_t)header.item_count * ITEM_HEADER_BYTES <= header.body_bytes);
+    must(frame_items_bytes(&header) <= FRAME_BODY_BYTES_MAX);
+    must((uint64_t)header.item_count * ITEM_HEADER_BYTES <= frame_items_bytes(&header));
     must(header.record_count <= header.item_count);
     must(header.base_offset + header.record_count >= header.base_offset);
-    must(header.base_bytes + header.body_bytes >= header.base_bytes);
-    must(header.body_bytes % 8 == 0 && (header.item_count > 0 || header.body_bytes == 0));
+    must(header.base_bytes + frame_items_bytes(&header) >= header.base_bytes);
+    must(frame_items_bytes(&header) % 8 == 0 && header.body_bytes <= frame_items_bytes(&header));
+    must(header.item_count > 0 || header.body_bytes == 0);
     must(header.durable_frame <= header.frame_no);
     must(header.zero_sectors <= (FRAME_HEADER_BYTES + header.body_bytes) / WAL_SECTOR_BYTES);
-    must(header.flags < 2 * FRAME_PACKED);
+    must(header.flags < 2 * FRAME_COMPRESSED);
+    must(!(header.flags & FRAME_COMPRESSED) || (header.flags & FRAME_PACKED));
     must(!(header.flags & FRAME_CLEAN) || (header.flags & FRAME_MARK));
     must(!(header.flags & FRAME_MARK) || header.item_count == 0);
     frame_header_encode(&header, salt, again);
@@ -214,8 +244,46 @@ static void check_frame_header(struct frame_header header, uint64_t salt, uint64
     must(frame_header_decode(&other, salt, position + WAL_BLOCK_BYTES, bytes) == -EBADMSG);
 }
 
+/* What is unpacked is checked as anything else; with anything behind the body, or any bit of it turned,
+ * nothing is. */
+static void check_compressed(struct frame_header header, const uint8_t *body, uint32_t choice)
+{
+    static const uint8_t skippable[] = {0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0}; /* for zstd */
+    struct unpacked unpacked = {0};
+    struct frame_header found;
+    const uint8_t *items;
+    const uint32_t bytes = header.body_bytes;
+    uint8_t *exact = allocate(bytes), *longer = allocate(bytes + sizeof(skippable));
+
+    memcpy(exact, body, bytes);
+    int rc = frame_open(&unpacked, &header, exact, true, &items);
+    must(rc == 0 || rc == -EBADMSG);
+    if (rc == 0) {
+        must(check_items(items, header.plain_bytes, true, &found) == header.plain_bytes);
+        must(found.items_crc == header.items_crc && found.item_count == header.item_count);
+        memcpy(longer, body, bytes);
+        memcpy(longer + bytes, skippable, sizeof(skippable));
+        for (uint32_t more = 1; more <= sizeof(skippable); more++) {
+            header.body_bytes = bytes + more;
+            header.body_crc = crc32c(0, longer, bytes + more);
+            must(frame_open(&unpacked, &header, longer, false, &items) == -EBADMSG);
+        }
+        header.body_crc = crc32c(0, exact, bytes);
+        header.body_bytes = bytes;
+        exact[choice % bytes] ^= (uint8_t)(1u << choice / bytes % 8);
+        must(frame_open(&unpacked, &header, exact, false, &items) == -EBADMSG);
+    }
+    unpacked_done(&unpacked);
+    free(longer);
+    free(exact);
+}
+
 static void check_body(const struct frame_header *header, const uint8_t *body)
 {
+    if (header->flags & FRAME_COMPRESSED) {
+        check_compressed(*header, body, header->crc);
+        return;
+    }
     struct frame_header found;
     uint32_t readable = check_items(body, header->body_bytes, header->flags & FRAME_PACKED, &found);
     bool agrees = readable == header->body_bytes && found.items_crc == header->items_crc &&
@@ -248,8 +316,21 @@ static void fuzz_frame(struct input input, unsigned repairs)
     if (repairs & ITEM_CRCS)
         repair_items(body, body_bytes);
 
+    if (repairs & COMPRESS)
+        bytes[76] |= FRAME_PACKED;
     uint32_t readable = check_items(body, body_bytes, bytes[76] & FRAME_PACKED, &found);
 
+    if (repairs & UNPACK) {
+        put_le(bytes + 8, body_bytes, 4);
+        put_le(bytes + 76, FRAME_PACKED | FRAME_COMPRESSED, 2);
+        put_le(bytes + 88, crc32c(0, body, body_bytes), 4);
+        repairs &= ~(unsigned)BODY_SIZE;
+    }
+    if (repairs & COMPRESS) {
+        put_le(bytes + 8, readable, 4);
+        compress_items(bytes, body, readable, &found);
+        repairs = (repairs & ~(unsigned)BODY_SIZE) | BODY_COUNT;
+    }
     repair_frame_header(bytes, repairs, salt, position, readable, &found);
 
     memset(&header, 0x5a, sizeof(header));

@@ -28,7 +28,7 @@ clean()
     fi
 }
 
-start --sandbox off --idle-timeout 30s --header-timeout 10s --body-timeout 1s
+start --sandbox off --segment-bytes 64KiB --pack-compression zstd --idle-timeout 30s --header-timeout 10s --body-timeout 1s
 expect 200 -d hello "$url/logs/orders"
 expect 200 -H 'Transfer-Encoding: chunked' -d world "$url/logs/orders"
 head -c 100000 /dev/urandom >"$work/sent"
@@ -55,6 +55,16 @@ expect 200 -H "$lines" --data-binary "@$work/batch" "$url/logs/orders"
 gzip -c "$work/batch" >"$work/batch.gz"
 expect 200 -H "$lines" -H 'Content-Encoding: gzip' --data-binary "@$work/batch.gz" "$url/logs/orders"
 expect 400 -H 'Content-Encoding: gzip' --data-binary "@$work/batch" "$url/logs/orders"
+# Full files are compressed, and read.
+for i in $(seq 4000); do
+    printf '{"level":"info","user":%d,"path":"/orders/%d"}\n' $((i % 7)) "$i"
+done >"$work/lines"
+for _ in 1 2 3; do
+    expect 200 -H "$lines" --data-binary "@$work/lines" "$url/logs/lines"
+done
+until_stats packed_segments 3
+expect 200 "$url/logs/lines/records/7999"
+grep -q '"path":"/orders/4000"' "$work/body" || die "not the record: $(cat "$work/body")"
 for _ in 1 2; do
     expect 200 -H 'Idempotency-Key: "once"' -d once "$url/logs/orders"
     expect 200 -H 'Producer-Id: p' -H 'Producer-Epoch: 0' -H 'Producer-Seq: 0' -d once \

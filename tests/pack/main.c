@@ -4,9 +4,9 @@
  *   wal_pack size [--records N] [--logs N]     asserted
  *   wal_pack ratio [--seconds N] [--rounds N] [--logs N] [--rate BYTES] [--backlog RECORDS]    printed
  *
- * `size` appends records of 100 bytes to some logs, each log's one by one, every record in a commit
- * of its own, and waits until the segments that are full are packed: they may take 1.3 times their
- * payload and 24 bytes for each record. `ratio` appends in turn with packing and without, and prints
+ * `size` appends records of 100 bytes, lines of JSON, to some logs, each log's one by one, every record in
+ * a commit of its own, and waits until the segments that are full are packed: they may take 1.3 times
+ * their payload and 24 bytes for each record; and with compression half of that. `ratio` appends in turn with packing and without, and prints
  * the rates; there are full segments from before, so that packing never rests. Both work in a folder of their own,
  * below the current one or $TMPDIR.
  */
@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/support/splitmix64.h"
 #include "tests/support/tempdir.h"
 #include "wal/base.h"
 #include "wal/inspect.h"
@@ -42,7 +43,7 @@ struct chain {
     struct wal_handler handler;
     struct wal *wal;
     uint64_t left, done;
-    uint8_t data[RECORD_BYTES];
+    char data[RECORD_BYTES];
 };
 
 struct run {
@@ -96,9 +97,18 @@ static void chain_done(struct wal_handler *handler, struct wal_token token, int 
 
 static void chain_append(struct chain *chain)
 {
-    struct wal_record record = {.data = chain->data, .size = sizeof(chain->data)};
+    struct wal_record record = {.data = chain->data, .size = RECORD_BYTES};
+    const uint64_t random = splitmix64_mix(chain->left);
 
-    memcpy(chain->data, &chain->left, sizeof(chain->left));
+    char line[RECORD_BYTES * 2];
+    int bytes = snprintf(line, sizeof(line),
+                         "{\"seq\":%" PRIu64 ",\"level\":\"%s\",\"path\":\"/orders/%" PRIu64
+                         "\",\"status\":%d,\"ms\":%" PRIu64 ",\"trace\":\"%016" PRIx64
+                         "\",\"message\":\"done\"}",
+                         chain->left, random % 10 ? "info" : "warn", random % 10000,
+                         random % 9 ? 200 : 404, random % 5000, random);
+    must(bytes >= RECORD_BYTES);
+    memcpy(chain->data, line, RECORD_BYTES);
     chain->handler.done = chain_done;
     int rc = wal_append(chain->wal, &record, 1, NULL, &chain->handler, NULL);
     if (rc < 0)
@@ -107,13 +117,15 @@ static void chain_append(struct chain *chain)
 
 /* ---- one run --------------------------------------------------------------------------------- */
 
-static int open_run(const struct options *options, const char *name, bool pack)
+static int open_run(const struct options *options, const char *name, bool pack,
+                    enum store_compression compression)
 {
     struct store_config config;
     char reason[256] = "";
 
     store_config_default(&config);
     config.pack = pack;
+    config.pack_compression = compression;
     config.pack_bytes_per_s = options->rate;
     config.log.segment_bytes = SEGMENT_BYTES;
     snprintf(run.path, sizeof(run.path), "%s/%s", options->dir, name);
@@ -238,11 +250,12 @@ static int measure(struct sealed *sum)
     return 0;
 }
 
-static int measure_size(const struct options *options)
+static int measure_size(const struct options *options, enum store_compression compression)
 {
+    const bool compressed = compression != STORE_COMPRESSION_NONE;
     struct sealed sealed = {0};
     double began = now_s();
-    int rc = open_run(options, "size", true);
+    int rc = open_run(options, compressed ? "size-compressed" : "size", true, compression);
 
     if (rc < 0)
         return rc;
@@ -257,11 +270,11 @@ static int measure_size(const struct options *options)
     if (rc < 0)
         return rc;
     double each = sealed.records ? (double)sealed.bytes / (double)sealed.records : 0;
-    double most = 1.3 * RECORD_BYTES + 24;
-    printf("%" PRIu64 " records in %.1f s, packed %.1f s later: in %" PRIu64
-           " full segments %" PRIu64 " records of %d bytes take %.1f bytes each, %.0f at most\n",
-           done, appended - began, now_s() - appended, sealed.segments, sealed.records,
-           RECORD_BYTES, each, most);
+    double most = (1.3 * RECORD_BYTES + 24) / (compressed ? 2 : 1);
+    printf("%" PRIu64 " records in %.1f s, %s %.1f s later: in %" PRIu64 " full segments %" PRIu64
+           " records of %d bytes take %.1f bytes each, %.0f at most\n",
+           done, appended - began, compressed ? "compressed" : "packed", now_s() - appended,
+           sealed.segments, sealed.records, RECORD_BYTES, each, most);
     return sealed.records > 0 && each <= most ? 0 : -ERANGE;
 }
 
@@ -281,13 +294,13 @@ static int rate_of(const struct options *options, unsigned round, bool pack, dou
 
     snprintf(name, sizeof(name), "ratio-%u-%d", round, pack);
     /* Full segments that wait to be packed, so that packing goes on all the time. */
-    int rc = open_run(options, name, false);
+    int rc = open_run(options, name, false, STORE_COMPRESSION_NONE);
     if (rc < 0)
         return rc;
     append_all(options->backlog / options->logs, PATIENCE_S);
     rc = run.error < 0 ? run.error : close_run();
     if (rc == 0)
-        rc = open_run(options, name, pack);
+        rc = open_run(options, name, pack, STORE_COMPRESSION_NONE);
     if (rc < 0)
         return rc;
     double began = now_s();
@@ -371,7 +384,9 @@ int main(int argc, char **argv)
 
     char *dir = tempdir_make();
     options.dir = dir;
-    int rc = of_size ? measure_size(&options) : measure_ratio(&options);
+    int rc = of_size ? measure_size(&options, STORE_COMPRESSION_NONE) : measure_ratio(&options);
+    if (rc == 0 && of_size)
+        rc = measure_size(&options, STORE_COMPRESSION_ZSTD);
     tempdir_remove(dir);
     free(dir);
     if (rc < 0)

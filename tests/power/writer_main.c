@@ -43,6 +43,8 @@ void power_store_config(struct store_config *config, const struct options *optio
     config->ring_entries = rings[power_random(&chance, ARRAY_SIZE(rings))];
     config->log.segment_bytes = (64u << 10) << power_random(&chance, 5);
     config->pack = power_random(&chance, 4) != 0;
+    if (power_random(&chance, 2) == 0)
+        config->pack_compression = STORE_COMPRESSION_ZSTD;
     config->pack_bytes_per_s = pack_rates[power_random(&chance, ARRAY_SIZE(pack_rates))];
     config->log.record_bytes_max = POWER_RECORD_BYTES_MAX;
     config->log.batch_bytes_max = (32u << 10) << power_random(&chance, 6);

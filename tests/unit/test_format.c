@@ -105,6 +105,8 @@ static void assert_frame_headers_equal(const struct frame_header *a, const struc
 {
     assert_int_equal(a->body_bytes, b->body_bytes);
     assert_int_equal(a->items_crc, b->items_crc);
+    assert_int_equal(a->plain_bytes, b->plain_bytes);
+    assert_int_equal(a->body_crc, b->body_crc);
     assert_int_equal(a->base_offset, b->base_offset);
     assert_int_equal(a->base_bytes, b->base_bytes);
     assert_int_equal(a->frame_no, b->frame_no);
@@ -195,8 +197,9 @@ static void a_segment_of_a_newer_version_or_kind_is_unsupported_and_not_damaged(
     } changes[] = {
         {8, 2, WAL_FORMAT_VERSION + 1, -EPROTONOSUPPORT},
         {8, 2, 0xffff, -EPROTONOSUPPORT},
-        {10, 2, 2, -EPROTONOSUPPORT},   /* kind */
+        {10, 2, 3, -EPROTONOSUPPORT},   /* kind */
         {10, 2, 1, -EBADMSG},           /* packed, and nothing tells where it ends */
+        {10, 2, 2, -EBADMSG},           /* the same, compressed */
         {12, 4, 512, -EPROTONOSUPPORT}, /* bytes of a block */
         {8, 2, 0, -EBADMSG},            /* a version that never was */
         {0, 1, 'l', -EBADMSG},          /* magic: some other file with a checksum like ours */
@@ -254,6 +257,23 @@ static void the_header_of_a_packed_segment_reads_back_as_it_was_written(void **s
     assert_int_equal(header.seal.end_offset, 48);
     assert_int_equal(header.seal.end_bytes, 4800);
     assert_int_equal(header.salt, written.salt);
+}
+
+/* A program from before there was compression knows the kinds 0 and 1, and takes any other for that of a
+ * newer version: so that it damages nothing, what it cannot read has to be one of those. */
+static void a_compressed_segment_is_of_a_kind_of_its_own(void **state)
+{
+    struct segment_header written = packed_example(), header;
+    uint8_t block[WAL_BLOCK_BYTES];
+
+    written.kind = SEGMENT_COMPRESSED;
+    segment_header_encode(&written, block);
+    assert_int_equal(block[10], 2);
+    assert_int_equal(block[11], 0);
+    assert_int_equal(segment_header_decode(&header, block), 0);
+    assert_int_equal(header.kind, SEGMENT_COMPRESSED);
+    assert_true(segment_is_packed(&header));
+    assert_int_equal(header.seal.end_bytes, 4800);
 }
 
 static void a_packed_segment_whose_ends_make_no_sense_is_refused(void **state)
@@ -334,6 +354,7 @@ static void flags_kinds_and_the_mark_have_these_numbers(void **state)
     assert_int_equal(FRAME_MARK, 2);
     assert_int_equal(FRAME_CLEAN, 4);
     assert_int_equal(FRAME_PACKED, 8);
+    assert_int_equal(FRAME_COMPRESSED, 16);
     assert_int_equal(ITEM_RECORD, 1);
     assert_int_equal(ITEM_STATE_SET, 2);
     assert_int_equal(ITEM_STATE_REMOVE, 3);
@@ -485,13 +506,13 @@ static void a_frame_header_that_makes_no_sense_is_refused_despite_its_checksum(v
         {80, 4, 146, -EBADMSG},
         {76, 2, 0, 0}, /* flags */
         {76, 2, FRAME_PACKED, 0},
-        {76, 2, 16, -EBADMSG}, /* unknown ones */
+        {76, 2, 32, -EBADMSG}, /* unknown ones */
         {76, 2, 0x8000, -EBADMSG},
         {76, 2, FRAME_MARK, -EBADMSG},  /* with items */
         {76, 2, FRAME_CLEAN, -EBADMSG}, /* without FRAME_MARK */
         {78, 2, 0, -EBADMSG},           /* a version that never was */
         {0, 1, 'c', -EBADMSG},          /* magic */
-        {84, 1, 1, -EBADMSG},           /* reserved, the first and the last byte */
+        {84, 1, 1, -EBADMSG},           /* of compressed frames, the first and the last byte */
         {91, 1, 1, -EBADMSG},
         {92, 1, 0, -EBADMSG}, /* the end mark, likewise */
         {95, 1, 0, -EBADMSG},
@@ -521,6 +542,52 @@ static void a_frame_header_that_makes_no_sense_is_refused_despite_its_checksum(v
     put_le(bytes + 64, 0, 8); /* both counts */
     frame_reseal(bytes, SALT);
     assert_int_equal(frame_header_decode(&header, SALT, POSITION, bytes), -EBADMSG);
+}
+
+/* What a compressed frame says of its items bounds the memory of who unpacks it. */
+static void a_compressed_frame_that_makes_no_sense_is_refused_despite_its_checksum(void **state)
+{
+    const uint32_t flags = FRAME_PACKED | FRAME_COMPRESSED;
+    const struct {
+        uint32_t flags, body_bytes, plain_bytes;
+        int expected;
+    } tries[] = {
+        {flags, 0x12340, 0x12348, 0},
+        {flags, 0x1233b, 0x12340, 0}, /* any number of bytes */
+        {flags, 1, FRAME_BODY_BYTES_MAX, 0},
+        {flags, 1, FRAME_BODY_BYTES_MAX + 8, -EBADMSG},
+        {flags, 1, 0xfffffff8, -EBADMSG},
+        {flags, 0, 0x12340, -EBADMSG},
+        {flags, 0x12340, 0x12340, -EBADMSG}, /* not smaller */
+        {flags, 0x12348, 0x12340, -EBADMSG},
+        {flags, 0x1000, 0x12344, -EBADMSG}, /* items are padded to 8 */
+        {flags, 0x1000, 0x12000, -EBADMSG}, /* no room for so many items */
+        {flags, 0x1000, 0, -EBADMSG},
+        {FRAME_COMPRESSED, 0x1000, 0x12340, -EBADMSG},
+        {flags | FRAME_STATE, 0x1000, 0x12340, -EBADMSG},
+        {flags | FRAME_MARK, 0x1000, 0x12340, -EBADMSG},
+        {FRAME_PACKED, 0x12340, 0x12348, -EBADMSG},
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(tries); i++) {
+        struct frame_header header = frame_example;
+        uint8_t bytes[FRAME_HEADER_BYTES];
+
+        header.item_count = 0x1234;
+        header.zero_sectors = 0;
+        frame_header_encode(&header, SALT, bytes);
+        put_le(bytes + 8, tries[i].body_bytes, 4);
+        put_le(bytes + 76, tries[i].flags, 2);
+        put_le(bytes + 84, tries[i].plain_bytes, 4);
+        frame_reseal(bytes, SALT);
+
+        int error = frame_header_decode(&header, SALT, POSITION, bytes);
+
+        if (error != tries[i].expected)
+            fail_msg("line %u: %d and not %d", i, error, tries[i].expected);
+        if (error == 0)
+            assert_int_equal(frame_items_bytes(&header), tries[i].plain_bytes);
+    }
 }
 
 /* A million empty items fit the largest body, and the ceiling on their number is one of its own. */
@@ -1334,6 +1401,8 @@ int main(void)
         cmocka_unit_test(a_block_of_zeros_is_no_segment_header),
         cmocka_unit_test(the_header_of_a_packed_segment_reads_back_as_it_was_written),
         cmocka_unit_test(a_packed_segment_whose_ends_make_no_sense_is_refused),
+        cmocka_unit_test(a_compressed_segment_is_of_a_kind_of_its_own),
+        cmocka_unit_test(a_compressed_frame_that_makes_no_sense_is_refused_despite_its_checksum),
         cmocka_unit_test(times_in_a_packed_frame_are_exact),
         cmocka_unit_test(a_segment_of_a_newer_version_or_kind_is_unsupported_and_not_damaged),
         cmocka_unit_test(a_frame_header_reads_back_as_it_was_written),

@@ -29,9 +29,14 @@ struct view {
     bool told[RECORDS * 64]; /* as a gap */
 };
 
+/* Full segments are packed before anything is hurt. */
+static bool packs_segments;
+
 static void make_log(struct fixture *f)
 {
     sim_reset(f->disk, 7);
+    f->config.pack = packs_segments;
+    f->config.pack_compression = STORE_COMPRESSION_ZSTD;
     fixture_begin(f);
     for (uint64_t i = 0; i < RECORDS; i++) {
         commit_number(f->wal, i, SIZE);
@@ -44,8 +49,18 @@ static void make_log(struct fixture *f)
             assert_int_equal(wait_for(f->wal, token), 0);
         }
     }
+    fixture_settle(f);
+    assert_int_equal(totals_of(f).packs > 0, packs_segments);
+    f->config.pack = false;
     assert_int_equal(fixture_close(f), 0);
     sim_settle(f->disk);
+    struct segment_header header;
+    uint8_t block[WAL_BLOCK_BYTES];
+    assert_int_equal(
+        sim_peek(f->disk, FOLDER "/00000000000000000000.seg", SIM_DURABLE, 0, block, sizeof(block)),
+        sizeof(block));
+    assert_int_equal(segment_header_decode(&header, block), 0);
+    assert_int_equal(header.kind, packs_segments ? SEGMENT_COMPRESSED : SEGMENT_APPENDED);
 }
 
 static struct fixture *begin(void **state)
@@ -764,5 +779,7 @@ int main(void)
         ON_SIM(a_log_without_a_whole_header_is_beyond_repair),
         ON_SIM(a_repair_that_is_cut_short_is_begun_again),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("as appended", tests, NULL, NULL);
+    packs_segments = true;
+    return failed + cmocka_run_group_tests_name("compressed", tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
  * Sealed segments that are rewritten densely: what is read of them stays as it was, to the last byte
  * and nanosecond, for readers that come after it, before it and in the middle; and whatever else
  * happens to the log meanwhile happens all the same. What crashes do to it the histories of
- * tests/crash look for.
+ * tests/crash look for. Most of it is done twice, the second time with compression.
  */
 #include "tests/support/store_fixture.h"
 
@@ -18,6 +18,21 @@
 #include "wal/repair.h"
 
 enum { RECORDS_MAX = 2000 };
+
+static bool compressing;
+
+/* From the next opening on. */
+static void packs(struct fixture *f)
+{
+    f->config.pack = true;
+    f->config.pack_compression = compressing ? STORE_COMPRESSION_ZSTD : STORE_COMPRESSION_NONE;
+}
+
+/* Compression saves blocks or nothing, so what is to be compressed has to be some. */
+static size_t record_bytes(void)
+{
+    return compressing ? 3000 : 100;
+}
 
 /* One record as it was read. */
 struct told {
@@ -135,6 +150,30 @@ static bool file_exists(struct fixture *f, const char *name)
     return f->disk ? sim_exists(f->disk, path, SIM_CACHED) : access(path, F_OK) == 0;
 }
 
+/* Of the segment of this number. */
+static unsigned kind_of(struct fixture *f, uint64_t number)
+{
+    struct segment_header header;
+    uint8_t block[WAL_BLOCK_BYTES];
+    const char *path = fixture_segment(f, FIXTURE_LOG, number);
+    if (f->disk) {
+        assert_int_equal(sim_peek(f->disk, path, SIM_CACHED, 0, block, sizeof(block)),
+                         sizeof(block));
+    } else {
+        int handle = open(path, O_RDONLY);
+        assert_int_equal(read(handle, block, sizeof(block)), sizeof(block));
+        close(handle);
+    }
+    assert_int_equal(segment_header_decode(&header, block), 0);
+    return header.kind;
+}
+
+/* Of those that are packed. */
+static unsigned kind_wanted(void)
+{
+    return compressing ? SEGMENT_COMPRESSED : SEGMENT_PACKED;
+}
+
 /* ---- What is read stays as it was ------------------------------------------------------------ */
 
 static void packing_changes_nothing_that_is_read(void **state)
@@ -147,20 +186,22 @@ static void packing_changes_nothing_that_is_read(void **state)
     const uint64_t bytes = stats_of(f->wal).bytes_on_disk;
     assert_true(stats_of(f->wal).segments > 2);
 
-    f->config.pack = true;
+    packs(f);
     fixture_reopen(f);
     await_packing(f);
     assert_int_equal(totals_of(f).pack_failures, 0);
     assert_int_equal(totals_of(f).packs, stats_of(f->wal).segments - 1);
     assert_true(stats_of(f->wal).bytes_on_disk < bytes / 2);
+    assert_int_equal(kind_of(f, 0), kind_wanted());
     expect_same(f, count, before);
 
     /* Once packed, it is as any other after an opening, also for who does not pack. */
     f->config.pack = false;
+    f->config.pack_compression = STORE_COMPRESSION_NONE;
     fixture_reopen(f);
     expect_same(f, count, before);
     commit_number(f->wal, count, 100);
-    f->config.pack = true;
+    packs(f);
     fixture_reopen(f);
     fixture_settle(f);
     assert_int_equal(totals_of(f).packs, 0);
@@ -173,7 +214,7 @@ static void a_small_record_costs_little(void **state)
 {
     struct fixture *f = fixture_of(state);
     const uint64_t count = f->disk ? 5000 : 1200;
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = f->disk ? 16 << 20 : 4 << 20;
     fixture_begin(f);
     for (uint64_t i = 0; i < count; i++)
@@ -194,7 +235,7 @@ static void a_small_record_costs_little(void **state)
 static void a_reader_reads_through_the_swap(void **state)
 {
     struct fixture *f = fixture_of(state);
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 128 << 10;
     fixture_begin(f);
     struct wal_cursor *ahead = fixture_cursor(f, f->wal, 0), *late;
@@ -251,7 +292,7 @@ static void a_frame_gone_bad_in_the_old_file_is_looked_up_anew(void **state)
     const uint64_t far = 400 << 10; /* further than a reader reads ahead */
     uint8_t garbage[64];
     uint64_t count = 0;
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 1 << 20;
     fixture_begin(f);
     while (count < 40 * (WIDE + NARROW + 1))
@@ -285,7 +326,7 @@ static void a_frame_gone_bad_in_the_old_file_is_looked_up_anew(void **state)
 static void reading_beside_packing_is_never_wrong(void **state)
 {
     struct fixture *f = fixture_of(state);
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 64 << 10;
     fixture_begin(f);
     for (uint64_t i = 0; i < (f->disk ? 400 : 150); i++) {
@@ -308,7 +349,7 @@ static void trimmed_segments_go_packed_or_not(void **state)
 {
     struct fixture *f = fixture_of(state);
     struct wal_token token;
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 64 << 10;
     fixture_begin(f);
     for (uint64_t i = 0; i < 200; i++) {
@@ -329,7 +370,7 @@ static void trimmed_segments_go_packed_or_not(void **state)
 static void closing_and_deleting_do_not_wait_for_it(void **state)
 {
     struct fixture *f = fixture_of(state);
-    f->config.pack = true;
+    packs(f);
     f->config.pack_bytes_per_s = 4096;
     f->config.log.segment_bytes = 128 << 10;
     fixture_begin(f);
@@ -386,7 +427,7 @@ static void a_damaged_segment_is_left_as_it_is(void **state)
     uint8_t *before, *after;
     size_t bytes, bytes_after;
     assert_int_equal(sim_copy_file(f->disk, path, SIM_CACHED, &before, &bytes), 0);
-    f->config.pack = true;
+    packs(f);
     fixture_open(f);
     f->wal = fixture_get(f, FIXTURE_LOG, false);
     await_packing(f);
@@ -415,22 +456,23 @@ static struct fixture *start_packed_to_be_hurt(void **state)
 {
     struct fixture *f = fixture_of(state);
     f->checks_overwrites = false;
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 64 << 10;
     fixture_begin(f);
     for (uint64_t i = 0; i < 30; i++)
-        commit_number(f->wal, i, 100);
+        commit_number(f->wal, i, record_bytes());
     await_packing(f);
+    assert_int_equal(kind_of(f, 0), kind_wanted());
     return f;
 }
 
-/* One bit of each byte of the frames of a packed segment: the record it is in is told, and never
+/* One bit of many bytes of the frames of a packed segment: the record it is in is told, and never
  * served wrong. */
 static void a_damaged_packed_segment_is_told(void **state)
 {
     struct fixture *f = start_packed_to_be_hurt(state);
     const uint64_t end = segment_file_bytes(f, 0);
-    for (uint64_t at = 2 * WAL_BLOCK_BYTES; at < end; at += 13) {
+    for (uint64_t at = 2 * WAL_BLOCK_BYTES; at < end; at += compressing ? 61 : 13) {
         assert_int_equal(fixture_close(f), 0);
         sim_settle(f->disk);
         char path[256];
@@ -455,7 +497,7 @@ static void a_damaged_packed_segment_is_told(void **state)
         fixture_open(f);
         f->wal = fixture_get(f, FIXTURE_LOG, false);
     }
-    expect_numbers(f, f->wal, 0, 30, 100);
+    expect_numbers(f, f->wal, 0, 30, record_bytes());
 }
 
 /* A segment is packed only when it has a successor: if that is gone, this is known, unlike the loss
@@ -472,7 +514,7 @@ static void a_packed_segment_without_successor_is_damage(void **state)
     assert_int_equal(wal_status(f->wal), -EBADMSG);
     const uint64_t committed = positions_of(f->wal).committed_offset;
     assert_true(committed > 0 && committed < 30);
-    expect_numbers(f, f->wal, 0, committed, 100);
+    expect_numbers(f, f->wal, 0, committed, record_bytes());
     fixture_put(f, f->wal);
     assert_int_equal(store_close_idle(f->store, FIXTURE_LOG), 0);
 
@@ -482,7 +524,7 @@ static void a_packed_segment_without_successor_is_damage(void **state)
     assert_int_equal(mended, 1);
     f->wal = fixture_get(f, FIXTURE_LOG, false);
     assert_int_equal(wal_status(f->wal), 0);
-    expect_numbers(f, f->wal, 0, committed, 100);
+    expect_numbers(f, f->wal, 0, committed, record_bytes());
     struct wal_token token = append_number(f->wal, committed, 100);
     assert_int_equal(wait_for(f->wal, token), 0);
     assert_true(token.begin >= committed);
@@ -493,14 +535,16 @@ static void a_packed_segment_gets_its_header_again(void **state)
 {
     static struct told before[RECORDS_MAX];
     struct fixture *f = fixture_of(state);
+    const uint64_t count = compressing ? 1000 : 200;
     f->checks_overwrites = false;
-    f->config.pack = true;
-    f->config.log.segment_bytes = 64 << 10;
+    packs(f);
+    f->config.log.segment_bytes = compressing ? 256 << 10 : 64 << 10;
     fixture_begin(f);
-    append_mixture(f, f->wal, 0, 200);
+    append_mixture(f, f->wal, 0, count);
     await_packing(f);
-    read_told(f, 200, before);
+    read_told(f, count, before);
     assert_true(stats_of(f->wal).segments > 3);
+    assert_int_equal(kind_of(f, 1), kind_wanted());
     /* Each of them, and then two at once. */
     for (uint64_t number = 0; number < 4; number++) {
         assert_int_equal(fixture_close(f), 0);
@@ -521,7 +565,8 @@ static void a_packed_segment_gets_its_header_again(void **state)
         f->wal = fixture_get(f, FIXTURE_LOG, false);
         assert_int_equal(wal_status(f->wal), 0);
         fixture_settle(f);
-        expect_same(f, 200, before);
+        expect_same(f, count, before);
+        assert_int_equal(kind_of(f, number % 3), kind_wanted());
     }
 }
 
@@ -537,7 +582,7 @@ static void a_segment_with_hurt_padding_is_left_as_it_is(void **state)
     char path[256];
     strcpy(path, fixture_segment(f, FIXTURE_LOG, 1));
     assert_int_equal(sim_flip_bit(f->disk, path, 3 * WAL_BLOCK_BYTES + 2000, 3), 0);
-    f->config.pack = true;
+    packs(f);
     fixture_open(f);
     f->wal = fixture_get(f, FIXTURE_LOG, false);
     await_packing(f);
@@ -553,7 +598,7 @@ static void a_segment_that_would_grow_is_no_failure(void **state)
     struct fixture *f = fixture_of(state);
     static uint8_t data[17000];
     struct wal_record records[30];
-    f->config.pack = true;
+    packs(f);
     f->config.log.segment_bytes = 1 << 20;
     fixture_begin(f);
     for (unsigned i = 0; i < 30; i++)
@@ -586,8 +631,8 @@ static void no_fault_of_packing_reaches_the_log(void **state)
         sim_reset(f->disk, i);
         fixture_begin(f);
         for (uint64_t j = 0; j < 40; j++)
-            commit_number(f->wal, j, 100);
-        f->config.pack = true;
+            commit_number(f->wal, j, record_bytes());
+        packs(f);
         fixture_reopen(f);
         const struct sim_fault fault = {.kind = kinds[i % ARRAY_SIZE(kinds)],
                                         .error = errors[i / ARRAY_SIZE(kinds) % ARRAY_SIZE(errors)],
@@ -598,13 +643,13 @@ static void no_fault_of_packing_reaches_the_log(void **state)
         fixture_settle(f);
         sim_disarm(f->disk);
         assert_int_equal(wal_status(f->wal), 0);
-        expect_numbers(f, f->wal, 0, 40, 100);
+        expect_numbers(f, f->wal, 0, 40, record_bytes());
         for (uint64_t j = 40; j < 60; j++)
-            commit_number(f->wal, j, 100);
+            commit_number(f->wal, j, record_bytes());
         fixture_settle(f);
-        expect_numbers(f, f->wal, 0, 60, 100);
+        expect_numbers(f, f->wal, 0, 60, record_bytes());
         fixture_reopen(f);
-        expect_numbers(f, f->wal, 0, 60, 100);
+        expect_numbers(f, f->wal, 0, 60, record_bytes());
         assert_int_equal(fixture_close(f), 0);
     }
 }
@@ -618,7 +663,7 @@ static void a_disk_that_is_nearly_full_is_left_alone(void **state)
         commit_number(f->wal, count++, 3000);
     assert_int_equal(fixture_close(f), 0);
     sim_options_of(f->disk)->capacity_blocks = sim_used_blocks(f->disk) + 8;
-    f->config.pack = true;
+    packs(f);
     fixture_open(f);
     f->wal = fixture_get(f, FIXTURE_LOG, false);
     fixture_settle(f);
@@ -730,5 +775,21 @@ int main(void)
         ON_SIM(a_disk_that_fills_up_meanwhile_gets_the_new_file_back),
         ON_SIM(no_fault_of_packing_reaches_the_log),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest compressed_tests[] = {
+        ON_ALL(packing_changes_nothing_that_is_read),
+        ON_SIM(a_small_record_costs_little),
+        ON_SIM(a_reader_reads_through_the_swap),
+        ON(driven, a_frame_gone_bad_in_the_old_file_is_looked_up_anew),
+        ON_SIM(reading_beside_packing_is_never_wrong),
+        ON_SIM(trimmed_segments_go_packed_or_not),
+        ON_SIM(a_damaged_segment_is_left_as_it_is),
+        ON_SIM(a_damaged_packed_segment_is_told),
+        ON_SIM(a_packed_segment_without_successor_is_damage),
+        ON_SIM(a_packed_segment_gets_its_header_again),
+        ON_SIM(a_segment_that_would_grow_is_no_failure),
+        ON_SIM(no_fault_of_packing_reaches_the_log),
+    };
+    int failed = cmocka_run_group_tests_name("packed", tests, NULL, NULL);
+    compressing = true;
+    return failed + cmocka_run_group_tests_name("compressed", compressed_tests, NULL, NULL);
 }

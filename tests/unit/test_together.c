@@ -140,6 +140,7 @@ static struct fixture *begin(void **state)
 {
     struct fixture *f = fixture_of(state);
     f->config.log.segment_bytes = SEGMENT_BYTES;
+    f->config.pack_compression = STORE_COMPRESSION_ZSTD;
     f->checks_overwrites = false;
     hook_into(f);
     return f;
@@ -483,6 +484,7 @@ static void all_at_once(void **state)
 {
     struct fixture *f = fixture_of(state);
     f->config.log.segment_bytes = SEGMENT_BYTES;
+    f->config.pack_compression = STORE_COMPRESSION_ZSTD;
     f->config.pack = true;
     f->config.limits.retain_records = KEPT_RECORDS;
     f->config.scrub_bytes_per_s = UINT64_C(1) << 30;
