@@ -34,12 +34,12 @@ const struct settings_limit settings_limits[SETTINGS_LIMITS] = {
 
 uint64_t settings_limit_get(const struct wal_limits *limits, size_t limit)
 {
-    return *(const uint64_t *)((const char *)limits + settings_limits[limit].offset);
+    return *(const uint64_t *)(const void *)((const char *)limits + settings_limits[limit].offset);
 }
 
 static void set_limit(struct wal_limits *limits, size_t limit, uint64_t value)
 {
-    *(uint64_t *)((char *)limits + settings_limits[limit].offset) = value;
+    *(uint64_t *)(void *)((char *)limits + settings_limits[limit].offset) = value;
 }
 
 void settings_wish_limit(struct settings_wish *wish, size_t limit, uint64_t value)

@@ -141,19 +141,19 @@ static int allow_some(scmp_filter_ctx filter)
     /* abort() */
     if (rc == 0)
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)self));
+                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)self, 0));
     /* Limits are read, not set. */
     if (rc == 0)
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
-                              SCMP_A2(SCMP_CMP_EQ, 0));
+                              SCMP_A2(SCMP_CMP_EQ, 0, 0));
     /* A tunnel behind TLS: two ends that lead to each other. */
     if (rc == 0)
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1,
-                              SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+                              SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0));
     /* How much a client has not taken yet. */
     if (rc == 0)
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                              SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ));
+                              SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ, 0));
     return rc;
 }
 

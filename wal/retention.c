@@ -32,12 +32,12 @@ static const struct {
 
 static const uint64_t *limit_in(const struct wal_limits *limits, size_t word)
 {
-    return (const uint64_t *)((const char *)limits + words[word].offset);
+    return (const void *)((const char *)limits + words[word].offset);
 }
 
 static uint64_t *limit_of(struct wal_limits *limits, size_t word)
 {
-    return (uint64_t *)((char *)limits + words[word].offset);
+    return (void *)((char *)limits + words[word].offset);
 }
 
 size_t wal_limits_print(const struct wal_limits *limits, char ret_text[WAL_LIMITS_BYTES_MAX])
