@@ -43,11 +43,11 @@ drop_in()
     systemctl reset-failed wald.service
 }
 
-# told TEXT: since it was started last.
+# told TEXT: in the journal, the last line with it.
 told()
 {
     journalctl --sync
-    journalctl -q -o cat "_SYSTEMD_INVOCATION_ID=$(show InvocationID)" | grep -e "$1"
+    journalctl -q -o cat -u wald.service | grep -e "$1" | tail -n 1 | grep .
 }
 
 # abilities: how it writes and what it has given up, in a line of event=ready.
