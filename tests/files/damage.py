@@ -118,17 +118,6 @@ def patch(path, position, data):
         file.write(data)
 
 
-def overlapping(folder, damage):
-    """The copy that has some of the damaged bytes: (begin, end, name); else that of the damage."""
-    prefix = f"{damage['file']}.damaged."
-    for name in sorted(os.listdir(folder)):
-        if name.startswith(prefix):
-            begin, end = (int(number) for number in name[len(prefix):].split("-"))
-            if begin < damage["end"] and end > damage["position"]:
-                return begin, end, name
-    return damage["position"], damage["end"], f"{prefix}{damage['position']}-{damage['end']}"
-
-
 class Test:
     def __init__(self, options):
         self.wald, self.source, self.folder = options.wald, options.data, options.folder
@@ -193,23 +182,32 @@ class Test:
         self.counts["served"] += 1
         return records
 
-    def check_set_aside(self, data, hurt, found):
+    def kept(self, data, file, begin, end):
+        """What is kept of a place, which may have grown when a file got its length again. Or None."""
         folder = os.path.join(data, "logs", "a")
-        cut = {d["file"] for d in found["damages"] if "shorter" in d["what"]}
-        for damage in found["damages"]:
-            begin, end = damage["position"], damage["end"]
-            name = f"{damage['file']}.damaged.{begin}-{end}"
-            # The file that was cut has its length again by then, and what is left of a frame or a
-            # record at its end is damaged together with what it lost.
-            if damage["file"] in cut and not os.path.exists(os.path.join(folder, name)):
-                begin, end, name = overlapping(folder, damage)
-            if not os.path.exists(os.path.join(folder, name)):
-                raise Failure(f"{name} was not set aside")
-            with open(os.path.join(folder, name), "rb") as file:
-                kept = file.read()
+        for name in os.listdir(folder):
+            if not name.startswith(f"{file}.damaged."):
+                continue
+            kept_begin, kept_end = map(int, name.rsplit(".", 1)[1].split("-"))
+            if kept_begin <= begin and end <= kept_end:
+                with open(os.path.join(folder, name), "rb") as copy:
+                    return copy.read()[begin - kept_begin : end - kept_begin]
+        return None
+
+    def check_set_aside(self, data, hurt, found, after, case):
+        """What is known to be damaged has its copy. And nothing is lost of what was found before: of a
+        frame that was cut off the header may be whole, once its file has its length again, and stays."""
+        for damage in after["damages"] + found["damages"]:
+            file, begin, end = damage["file"], damage["position"], damage["end"]
+            kept = self.kept(data, file, begin, end)
+            if kept is None and damage in found["damages"]:
+                with open(os.path.join(data, "logs", "a", file), "rb") as segment:
+                    kept = segment.read()[begin:end]
+            if kept is None:
+                raise Failure(f"{case}: {begin} to {end} of {file} were not set aside")
             # What a file lacks is as good as zeros.
-            if kept.rstrip(b"\0") != hurt.get(damage["file"], b"")[begin:end].rstrip(b"\0"):
-                raise Failure(f"{name} does not hold what was there")
+            if kept.rstrip(b"\0") != hurt.get(file, b"")[begin:end].rstrip(b"\0"):
+                raise Failure(f"{case}: {begin} to {end} of {file} are not kept as they were")
 
     def check_repair(self, data, found, records, name):
         hurt = {}
@@ -226,7 +224,7 @@ class Test:
             raise Failure(f"{name}: after the repair: {after}")
         if after["next_offset"] < found["next_offset"]:
             raise Failure(f"{name}: offsets are given again")
-        self.check_set_aside(data, hurt, found)
+        self.check_set_aside(data, hurt, found, after, name)
         with Service(self.wald, data, os.path.join(self.folder, "log")) as service:
             status, body, _ = service.ask("POST", "/logs/a", b"after the repair")
             if status != 200:
