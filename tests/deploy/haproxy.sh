@@ -25,6 +25,7 @@ await()
 # start NAME [PORT]: an instance of wald.
 start()
 {
+    : >"$work/$1.log" # here, so that no earlier life is taken for this one
     "$wald" serve --data "$work/$1" --listen "127.0.0.1:${2:-0}" 2>"$work/$1.log" &
     pids[$1]=$!
     await "$1 does not start" grep -q event=ready "$work/$1.log"

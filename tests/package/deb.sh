@@ -24,9 +24,10 @@ docker run -d --name machine --network host -v "$packages:/packages:ro" debian:b
 
 serve()
 {
+    on 'rm -f /tmp/events'
     docker exec -d machine sh -c 'exec setpriv --reuid=wald --regid=wald --clear-groups \
         wald serve --config /etc/wald/wald.conf --listen 127.0.0.1:0 2>/tmp/events'
-    on 'for i in $(seq 300); do grep -q event=ready /tmp/events && exit; sleep 0.1; done; cat /tmp/events; exit 1'
+    on 'for i in $(seq 300); do ! grep -qs event=ready /tmp/events || exit 0; sleep 0.1; done; cat /tmp/events; exit 1'
     url=$(docker exec machine sed -n 's/.*event=ready listen=\([^ ]*\) .*/http:\/\/\1/p' /tmp/events)
     on "grep -q sandbox=privileges,dumps,files,calls,ring /tmp/events"
 }
