@@ -295,6 +295,7 @@ static void assess(struct history *history, unsigned number)
 
         const struct layout_segment *new = find_after(old);
 
+        history->totals->compressed += !!(frame->header.flags & FRAME_COMPRESSED);
         wound->hurt_frames[i] =
             wound->hurt_headers[frame->segment] || frame_is_hurt(old, new, frame);
         wound->cut_frames[i] =

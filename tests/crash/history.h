@@ -39,7 +39,7 @@ struct totals {
     uint64_t cut_tails;         /* damage that cannot be told from a crash */
     uint64_t refused_undamaged; /* must stay 0; a violation ends the search before it counts */
     uint64_t packed;            /* segments */
-    uint64_t compressed;        /* frames, at the end */
+    uint64_t compressed;        /* frames, at the end, or when damage is done */
     uint64_t scrubs;            /* passes of the scrub */
     uint64_t disturbed_scrubs;  /* of those, with other operations in the middle of them */
     uint64_t scrub_places;      /* damaged places that it told of */
