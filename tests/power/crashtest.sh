@@ -3,22 +3,8 @@
 # out, which by kills alone nobody is; one that does not is not.
 #
 #     crashtest.sh WALD WALD-THAT-MAKES-MISTAKES FOLDER
-set -euo pipefail
-
-if [ "${4-}" != inside ]; then
-    skip()
-    {
-        echo "skipped: $*"
-        exit 77
-    }
-    [ "$(id -u)" -eq 0 ] || skip 'not root'
-    command -v mkfs.ext4 >/dev/null || skip 'no mkfs.ext4'
-    unshare --mount true 2>/dev/null || skip 'no mount namespace'
-    loop=$(losetup --find 2>/dev/null) || skip 'no loop devices'
-    [ -r "$loop" ] || skip "no $loop"
-    # What is mounted in there goes with it, and with the mounts their loop devices.
-    exec unshare --mount --propagation private "$0" "$1" "$2" "$3" inside
-fi
+# shellcheck source=tests/power/inside.sh
+. "${0%/*}/inside.sh"
 
 wald=$1
 mistaken=$2

@@ -6,21 +6,8 @@
 # had said so.
 #
 #     moves.sh WALD BACKEND FOLDER HELPER
-set -euo pipefail
-if [ "${5-}" != inside ]; then
-    skip()
-    {
-        echo "skipped: $*"
-        exit 77
-    }
-    [ "$(id -u)" -eq 0 ] || skip 'not root'
-    command -v mkfs.ext4 >/dev/null || skip 'no mkfs.ext4'
-    unshare --mount true 2>/dev/null || skip 'no mount namespace'
-    loop=$(losetup --find 2>/dev/null) || skip 'no loop devices'
-    [ -r "$loop" ] || skip "no $loop"
-    # What is mounted in there goes with it, and with the mounts their loop devices.
-    exec unshare --mount --propagation private "$0" "$@" inside
-fi
+# shellcheck source=tests/power/inside.sh
+. "${0%/*}/inside.sh"
 
 # shellcheck source=tests/cli/lib.sh
 . "${0%/*}/../cli/lib.sh" "${@:1:4}"
