@@ -110,21 +110,24 @@ def plan():
             targets.append(Target(f"{logs} logs ÷ one log, {name}", f"logs 128 B c64 l{logs} {name}",
                                   f"logs 128 B c64 l1 {name}", bound))
 
-    for name in ("wald uring", "nginx"):
-        points.append(Point("reads", "64 KiB c64", name, read_chunks, "reads/s"))
-    targets.append(Target("catch-up reads of 64 KiB ÷ nginx", "reads 64 KiB c64 wald uring",
-                          "reads 64 KiB c64 nginx", 0.7))
+    points.append(Point("reads", "64 KiB c64", "nginx", read_chunks, "reads/s"))
+    for writers, how in ((64, "committed together"), (1, "committed one by one")):
+        points.append(Point("reads", f"64 KiB c64, {how}", "wald uring",
+                            lambda server, w=writers: read_chunks(server, w), "reads/s"))
+        targets.append(Target(f"catch-up reads of 64 KiB, {how} ÷ nginx",
+                              f"reads 64 KiB c64, {how} wald uring", "reads 64 KiB c64 nginx", 0.7))
     return points, targets
 
 
-def read_chunks(server):
-    """The same bytes from a log and from a file: the log has them as records of 1 KiB."""
+def read_chunks(server, writers=0):
+    """The same bytes from a log and from a file: the log has them as records of 1 KiB. Those that so many
+    writers append share frames; those of one have a block of 4 KiB each, until they are packed."""
     if isinstance(server, servers.Nginx):
         with open(os.path.join(server.folder, "chunk"), "wb") as file:
             file.write(os.urandom(65536))
         path = "/chunk"
     else:
-        path = "/v1/stream/reads?offset=" + server.bench.read_offset(server)
+        path = f"/v1/stream/reads-{writers}?offset={server.bench.read_offset(server, writers)}"
     return server.load("--method", "GET", "--connections", 64, "--path", path)
 
 
@@ -147,20 +150,22 @@ class Bench:
             return servers.Wald(self, folder, name.split()[1])
         return kinds[name](self, folder)
 
-    def read_offset(self, server):
+    def read_offset(self, server, writers):
         """Fills a log for the reads, once, and says where its last 64 KiB begin: a read answers with all there
         is, up to 1 MiB."""
-        if server not in self.offsets:
+        if (server, writers) not in self.offsets:
+            target = f"/v1/stream/reads-{writers}"
             for method, arguments in (("PUT", ["--body", ""]), ("POST", ["--body-bytes", "1024"])):
-                subprocess.run([self.load, "--port", str(server.port), "--method", method, "--connections", "1",
-                                "--warmup", "0", "--seconds", "0.01" if method == "PUT" else "1", "--path",
-                                "/v1/stream/reads", "--header", "Content-Type: application/octet-stream",
+                subprocess.run([self.load, "--port", str(server.port), "--method", method, "--connections",
+                                "1" if method == "PUT" else str(writers), "--warmup", "0", "--seconds",
+                                "0.01" if method == "PUT" else "1", "--path", target,
+                                "--header", "Content-Type: application/octet-stream",
                                 *arguments], stdout=subprocess.DEVNULL, check=True)
-            url = f"http://127.0.0.1:{server.port}/v1/stream/reads"
+            url = f"http://127.0.0.1:{server.port}{target}"
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10) as answer:
                 records, total = map(int, answer.headers["Stream-Next-Offset"].split("_"))
-            self.offsets[server] = f"{records - 64:016}_{total - 65536:016}"
-        return self.offsets[server]
+            self.offsets[server, writers] = f"{records - 64:016}_{total - 65536:016}"
+        return self.offsets[server, writers]
 
 
 def command_text(*command):
