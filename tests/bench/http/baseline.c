@@ -70,10 +70,10 @@ int main(int argc, char **argv)
     int epoll_fd = epoll_create1(0);
     struct epoll_event event = {.events = EPOLLIN};
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, library_fd, &event);
-    while (!stopping) {
-        epoll_wait(epoll_fd, &event, 1, 1000);
+    for (bool pending = false; !stopping;) {
         MHD_UNSIGNED_LONG_LONG left_ms = 0;
-        bool pending = true;
+        epoll_wait(epoll_fd, &event, 1, pending ? 0 : 1000);
+        pending = true;
         for (int i = 0; i < ROUNDS_MAX && pending; i++) {
             MHD_run(daemon);
             pending = MHD_get_timeout(daemon, &left_ms) == MHD_YES && left_ms == 0;
