@@ -760,8 +760,8 @@ static void drop_trimmed(struct inspection *found)
         const struct inspect_damage *damage = &found->damages[i];
         bool is_trimmed =
             damage->lost != INSPECT_HEADER && damage->segment_no != found->rest->last.segment_no &&
-            damage->offset < found->first_offset && damage->offset_end != INSPECT_UNKNOWN &&
-            damage->offset_end <= found->first_offset;
+            (damage->offset < found->first_offset || damage->lost == INSPECT_FILE) &&
+            damage->offset_end != INSPECT_UNKNOWN && damage->offset_end <= found->first_offset;
         if (is_trimmed)
             continue;
         found->known_count += damage->known;

@@ -125,6 +125,25 @@ for command in verify dump repair doctor crashtest; do
     ends 0 help "$command"
 done
 
+# ---- a file that went by a trim, and came back ----
+
+# Trims alone fill the segments in the middle. Those hold no records, and the next one has their state: where
+# a power cut lets go of the removal of the first file and not of theirs, nothing is missing.
+start --segment-bytes 16KiB
+seq 20 | expect 200 -H 'Content-Type: application/x-ndjson' --data-binary @- "$url/logs/trimmed"
+for before in $(seq 19); do
+    expect 200 -X POST "$url/logs/trimmed/trim?before=$before"
+done
+first=$data/logs/trimmed/00000000000000000000.seg
+cp "$first" "$work/first"
+expect 200 -X POST "$url/logs/trimmed/trim?before=20"
+stop
+[ ! -e "$first" ] || die 'the trim has removed nothing'
+[ ! -e "${first/0.seg/1.seg}" ] || die 'the second segment has records'
+cp "$work/first" "$first"
+ends 0 verify "$data"
+grep -q 'trimmed: intact' "$work/out" || die "$(cat "$work/out")"
+
 # ---- a terminal ----
 
 if command -v tmux >/dev/null; then
