@@ -73,7 +73,8 @@ struct upkeep {
     bool is_paused; /* the clock is not believed: nothing goes by its age */
 };
 
-/* Begins a pass of retention if one is due, and closes files that nobody reads any more. Returns in how many microseconds to come again. */
+/* Begins a pass of retention if one is due, and closes files that nobody reads any more. Returns in how
+ * many microseconds to come again. */
 uint64_t upkeep_run(struct api *api);
 
 #endif

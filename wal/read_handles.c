@@ -85,25 +85,32 @@ void read_handle_keep(struct wal *wal, uint64_t segment_no, uint64_t salt, int h
         wal->store->io->ops->close(wal->store->io, left);
 }
 
-/* Closes those that `is_to_go` picks. */
-static void close_some(struct store *store,
-                       bool (*is_to_go)(const struct kept_handle *kept, const void *what),
-                       const void *what)
+/* Closes those that `is_to_go` picks. Returns when the one of the others was used that was used longest
+ * ago; UINT64_MAX: there is none. */
+static uint64_t close_some(struct store *store,
+                           bool (*is_to_go)(const struct kept_handle *kept, const void *what),
+                           const void *what)
 {
     struct read_handles *handles = &store->read_handles;
+    uint64_t oldest_us = UINT64_MAX;
     int left[READ_HANDLES_MAX];
     size_t count = 0;
     pthread_mutex_lock(&handles->lock);
     for (size_t i = 0; i < READ_HANDLES_MAX; i++) {
         struct kept_handle *kept = &handles->kept[i];
-        if (kept->handle < 0 || !is_to_go(kept, what))
+        if (kept->handle < 0)
             continue;
-        left[count++] = kept->handle;
-        kept->handle = -1;
+        if (is_to_go(kept, what)) {
+            left[count++] = kept->handle;
+            kept->handle = -1;
+        } else {
+            oldest_us = min_u64(oldest_us, kept->used_us);
+        }
     }
     pthread_mutex_unlock(&handles->lock);
     while (count > 0)
         store->io->ops->close(store->io, left[--count]);
+    return oldest_us;
 }
 
 struct gone {
@@ -120,7 +127,7 @@ static bool is_gone(const struct kept_handle *kept, const void *what)
 
 void read_handles_forget(struct wal *wal, uint64_t segment_no)
 {
-    close_some(wal->store, is_gone, &(struct gone){wal, segment_no});
+    (void)close_some(wal->store, is_gone, &(struct gone){wal, segment_no});
 }
 
 static bool is_unused(const struct kept_handle *kept, const void *now_us)
@@ -130,14 +137,7 @@ static bool is_unused(const struct kept_handle *kept, const void *now_us)
 
 uint64_t store_close_unread(struct store *store)
 {
-    struct read_handles *handles = &store->read_handles;
     const uint64_t now_us = store_now_us(store);
-    uint64_t oldest_us = UINT64_MAX;
-    close_some(store, is_unused, &now_us);
-    pthread_mutex_lock(&handles->lock);
-    for (size_t i = 0; i < READ_HANDLES_MAX; i++)
-        if (handles->kept[i].handle >= 0)
-            oldest_us = min_u64(oldest_us, handles->kept[i].used_us);
-    pthread_mutex_unlock(&handles->lock);
+    const uint64_t oldest_us = close_some(store, is_unused, &now_us);
     return oldest_us == UINT64_MAX ? UINT64_MAX : oldest_us + KEPT_US - now_us;
 }
